@@ -1,0 +1,50 @@
+# Targets a newcomer needs: demo, test. The others are for those who work on it: make help
+PYTHON ?= python3
+PORT ?= 8000
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: help install install-dev demo check test bench-quick lock clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' Makefile | expand -t 16
+
+install: $(VENV)/.installed ## make .venv from the hash-pinned lock file, with the command at .venv/bin/hashwacht
+
+install-dev: $(VENV)/.installed-dev ## the same with what check, test and benchmarks need
+
+$(VENV)/bin/python:
+	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version) if sys.version_info < (3, 11) else None'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: requirements.lock pyproject.toml | $(VENV)/bin/python
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	touch $@
+
+$(VENV)/.installed-dev: requirements-dev.lock $(VENV)/.installed
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	touch $@
+
+demo: install ## compile this machine's own software digests and serve them on 127.0.0.1 (PORT=…)
+	@$(BIN)/python demo.py --port $(PORT)
+
+check: install-dev ## ruff, ruff format, mypy strict, import-linter
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: install-dev ## all tests; what they need beside Python is set up first (apt as root on Debian)
+	$(BIN)/python tests/machine.py
+	$(BIN)/python -m pytest
+
+bench-quick: install-dev ## the speed table in a few minutes, ratios to baselines of the same run
+	$(BIN)/python -m benchmarks.quick
+
+lock: ## renew both lock files (needs uv)
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --group build pyproject.toml -o requirements.lock
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header -c requirements.lock --group build --group dev pyproject.toml -o requirements-dev.lock
+
+clean: ## remove .venv and caches
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

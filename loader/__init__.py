@@ -1,0 +1,1 @@
+"""Hash lists in, snapshot out. `loader/build.py` is the contents page: read it first."""

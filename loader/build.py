@@ -1,0 +1,187 @@
+"""The contents page of the loader: hash lists in, a live snapshot out.
+
+    list       which files, in which format             loader/sources.py, loader/readers/
+    parse      a file's lines → batches of digests      loader/readers/<format>.py
+    normalise  list, category, tier, reference → number loader/label_numbers.py
+    spool      partition by leading byte, out of core   loader/spool.py
+    sort       each part by digest                      loader/merge.py
+    merge      repeats → one record, one label set      loader/merge.py
+    write      blocks, filters, manifest                snapshot/writer.py
+    gate       nothing empty, lost or unfindable        loader/gate.py
+    publish    rename, history, CURRENT                 snapshot/publish.py
+
+Until `publish` swaps CURRENT nothing has happened: whatever raises or kills before leaves the old snapshot live.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from loader import gate
+from loader.label_numbers import LabelTable
+from loader.merge import Merger, sort_rows
+from loader.progress import Progress, Silent
+from loader.readers import choose_reader
+from loader.readers.base import Batch, ReadOptions
+from loader.report import CompileReport, FileReport, check_bad_lines
+from loader.sources import ListFile
+from loader.spool import LABEL_BYTES, Spools
+from snapshot.labels import LabelClass, Tier
+from snapshot.manifest import ListFacts, Manifest
+from snapshot.publish import Published, Publisher
+from snapshot.store import Store
+from snapshot.writer import SnapshotWriter
+
+#: With up to so many classes and no references, every combination of classes has an id of 2 bytes.
+_MAX_CLASSES_OF_SHORT_IDS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class ListInput:
+    """One hash list: who it is from, how grave it is, and its files. `category` is for rows that name none."""
+
+    list_id: str
+    tier: Tier
+    files: Sequence[str]
+    category: str = "default"
+    format: str | None = None
+    options: ReadOptions = field(default_factory=ReadOptions)
+
+
+@dataclass(frozen=True, slots=True)
+class BuildRequest:
+    """All that a compile is told. `drop_lists` are the live lists that it may leave out."""
+
+    store: Path
+    lists: Sequence[ListInput]
+    by: str
+    false_positive_rate: float = 0.001
+    max_bad_share: float = 0.0001
+    memory_mib: int = 1024
+    allow_empty: bool = False
+    drop_lists: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class BuildResult:
+    """What a compile did: what went live, and what became of every line."""
+
+    published: Published
+    report: CompileReport
+
+
+def build(request: BuildRequest, progress: Progress | None = None) -> BuildResult:
+    """Compile lists into a snapshot and make it live.
+
+    Raises LoaderError for what is wrong with the lists and StoreError or DamageError for the store; then nothing was
+    published. Cost: about half a microsecond a line; memory as the request says, however long the lists are.
+    """
+    progress = progress or Silent()
+    store = Store(request.store)
+    with Publisher(store) as publisher:
+        dropped = gate.lists_that_would_vanish(store, [item.list_id for item in request.lists], request.drop_lists)
+        work = publisher.work_directory()
+        with LabelTable(work) as labels, Spools(work, request.memory_mib << 20) as spools:
+            report, facts = read_lists(request, labels, spools, progress)
+            check_bad_lines(report, request.max_bad_share)
+            gate.refuse_empty(report.digest_count, _files(request), allow_empty=request.allow_empty)
+            manifest = write_snapshot(work / "snapshot", request, labels, spools, facts, progress)
+        report.merged = manifest.merged
+        gate.check_new_snapshot(work / "snapshot", manifest)
+        published = publisher.publish(work / "snapshot", manifest, by=request.by, dropped_lists=dropped)
+    return BuildResult(published, report)
+
+
+def read_lists(
+    request: BuildRequest, labels: LabelTable, spools: Spools, progress: Progress
+) -> tuple[CompileReport, list[ListFacts]]:
+    """List → parse → normalise → spool: every digest of every file becomes a row in its algorithm's spool."""
+    report = CompileReport()
+    facts = []
+    progress.stage("reading", _input_bytes(request))
+    for item in request.lists:
+        files = []
+        for path in item.files:
+            file_report = FileReport(path, item.format or "")
+            files.append(file_report)
+            report.files.append(file_report)
+            for batch in parse(path, item, file_report, progress):
+                spools.add(batch.algorithm, normalise(batch, item, labels, path))
+        facts.append(
+            ListFacts(
+                list_id=item.list_id,
+                files=len(files),
+                lines=sum(file.lines_read for file in files),
+                digests=sum(file.digest_count for file in files),
+                refused=sum(file.bad_line_count for file in files),
+            )
+        )
+    return report, facts
+
+
+def parse(path: str, item: ListInput, report: FileReport, progress: Progress) -> Iterator[Batch]:
+    """Yield the digests of one file, read by the reader that the operator named or that recognises it."""
+    with ListFile(path, progress.advance) as source:
+        reader = choose_reader(source, item.format, item.options)
+        report.format = reader.name
+        yield from reader.read(source, item.options, report)
+
+
+def normalise(batch: Batch, item: ListInput, labels: LabelTable, path: str) -> np.typing.NDArray[np.uint8]:
+    """Put a label number behind each digest of a batch: rows of shape (n, L + 4)."""
+    count, length = batch.digests.shape
+    rows = np.empty((count, length + LABEL_BYTES), dtype=np.uint8)
+    rows[:, :length] = batch.digests
+    default = labels.number(LabelClass(item.list_id, item.category, item.tier), path)
+    numbers: int | list[int] = default
+    if batch.categories is not None:
+        numbers = [
+            default if name is None else labels.number(LabelClass(item.list_id, name, item.tier), path)
+            for name in batch.categories
+        ]
+    if batch.references is not None:
+        numbers = labels.add_references(numbers if isinstance(numbers, list) else [numbers] * count, batch.references)
+    rows[:, length:] = np.broadcast_to(np.asarray(numbers, dtype="<u4"), count).copy().view(np.uint8).reshape(-1, 4)
+    return rows
+
+
+def write_snapshot(
+    directory: Path,
+    request: BuildRequest,
+    labels: LabelTable,
+    spools: Spools,
+    facts: list[ListFacts],
+    progress: Progress,
+) -> Manifest:
+    """Sort → merge → write: spooled rows become a finished snapshot directory, not live yet."""
+    short = not labels.has_references and len(labels.classes) <= _MAX_CLASSES_OF_SHORT_IDS
+    with SnapshotWriter(
+        directory, false_positive_rate=request.false_positive_rate, label_set_id_bytes=2 if short else 4
+    ) as writer:
+        merger = Merger(labels, writer, 2 if short else 4)
+        for algorithm in spools.algorithms():
+            row_bytes = algorithm.digest_bytes + LABEL_BYTES
+            progress.stage(f"writing {algorithm.name}", spools.rows(algorithm) * row_bytes)
+            writer.begin(algorithm)
+            for part, depth in spools.parts(algorithm):
+                rows, repeats = sort_rows(part, algorithm, depth)
+                writer.append(merger.merge(rows, repeats, algorithm))
+                progress.advance(part.nbytes)
+        progress.stage("checksums", None)
+        return writer.finish(classes=merger.class_facts(), lists=facts, merged=merger.merged, on_bytes=progress.advance)
+
+
+def _files(request: BuildRequest) -> list[str]:
+    return [path for item in request.lists for path in item.files]
+
+
+def _input_bytes(request: BuildRequest) -> int | None:
+    """Give the size of all input files together, or None when one has no size (standard input, a pipe)."""
+    try:
+        return sum(Path(path).stat().st_size for path in _files(request)) or None
+    except OSError:
+        return None  # whatever is wrong with the file is named when it is opened

@@ -1,0 +1,77 @@
+"""What stands between a finished snapshot and its going live."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Collection, Iterable
+from pathlib import Path
+from typing import Final
+
+from loader.errors import EmptyResult, LiveListMissing
+from snapshot.errors import CurrentDamaged, DamageError, EntriesDamaged, FilterDamaged, NoStore
+from snapshot.manifest import Manifest, filter_file, read_manifest
+from snapshot.reader import Snapshot, check_sizes, read_trusted_manifest
+from snapshot.store import Store
+
+#: Entries of each algorithm that are looked up in a new snapshot before it goes live.
+_SAMPLE: Final = 1000
+
+
+def lists_that_would_vanish(store: Store, list_ids: Collection[str], allowed: Collection[str]) -> list[str]:
+    """Give the live lists that a compile of `list_ids` would drop, each of which must be among `allowed`.
+
+    A compile is a whole snapshot, so a list it does not name is gone. Raises LiveListMissing for one that is not
+    allowed, before any file is read. A store without a readable live snapshot has nothing to lose.
+    """
+    try:
+        current = store.current()
+        live = read_trusted_manifest(store.live_dir(current), current.manifest_sha256).list_ids
+    except NoStore:
+        return []
+    except (CurrentDamaged, DamageError) as error:
+        raise LiveListMissing(
+            f"what is live cannot be read, so nobody can tell whether a list would vanish: {error} "
+            "Roll back first, or move CURRENT away to start anew."
+        ) from error
+    vanishing = sorted(live - set(list_ids))
+    refused = [list_id for list_id in vanishing if list_id not in allowed]
+    if refused:
+        flags = " ".join(f"--drop-list {list_id}" for list_id in refused)
+        raise LiveListMissing(
+            f"{store.path}: live now, and not in this compile: {', '.join(refused)}. A compile is a whole snapshot; "
+            f"if they shall go, say so with {flags}."
+        )
+    return vanishing
+
+
+def refuse_empty(rows: int, files: Iterable[str], *, allow_empty: bool) -> None:
+    """Raise EmptyResult when not a single digest was read, unless asked for."""
+    if rows == 0 and not allow_empty:
+        names = list(files)
+        said = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+        raise EmptyResult(f"{said}: not a single digest. If an empty snapshot is what you want, add --allow-empty.")
+
+
+def check_new_snapshot(directory: Path, manifest: Manifest) -> None:
+    """Look up a sample of a new snapshot's entries the way serving will, before it can go live.
+
+    Raises FilterDamaged or EntriesDamaged: a disk or memory error, or a mistake of ours; either way nothing is
+    published. Cost: milliseconds.
+    """
+    check_sizes(directory, manifest)
+    _, manifest_sha256 = read_manifest(directory)
+    with Snapshot(directory, manifest, manifest_sha256) as snapshot:
+        snapshot.check_canary()
+        for name, table in snapshot.tables.items():
+            length = table.algorithm.digest_bytes
+            digests = [
+                digest
+                for _ in range(_SAMPLE)
+                if (digest := table.at_or_after(random.randbytes(length))) is not None  # noqa: S311 - a sample, no secret
+            ]
+            if table.filter.probe(b"".join(digests)) != list(range(len(digests))):
+                raise FilterDamaged(directory / filter_file(name), "denies entries of its own store")
+            for label_set_id in {table.find(digest) for digest in digests}:
+                if label_set_id is None:
+                    raise EntriesDamaged(directory, f"an entry of {name} is not found")
+                snapshot.labels(label_set_id)

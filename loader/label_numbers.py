@@ -1,0 +1,121 @@
+"""Normalising labels: every row's list, category, tier and reference become one 4-byte number.
+
+A class has one number, handed out as classes appear. A row with a reference gets a number of its own, from
+FIRST_REFERENCE up, and its (class, reference) goes to a file, since there can be as many as rows. The numbers only
+live within one compile; what a snapshot stores are label sets (snapshot/labels.py).
+"""
+
+from __future__ import annotations
+
+import mmap
+from array import array
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from loader.errors import TooManyCategories
+from snapshot.errors import wrapped_os_errors
+from snapshot.labels import Label, LabelClass
+
+#: Numbers from here on belong to rows with a reference.
+FIRST_REFERENCE: Final = 1 << 31
+#: Classes in one snapshot. Suppliers have a dozen categories; more means that a column was mistaken for one.
+MAX_CLASSES: Final = 4096
+
+LabelNumbers = npt.NDArray[np.uint32]
+
+
+class LabelTable:
+    """Hands out label numbers while lists are read, and tells afterwards what each stands for."""
+
+    def __init__(self, directory: Path) -> None:
+        self._path = directory / "references"
+        self._offsets_path = directory / "references.offsets"
+        self._classes: dict[LabelClass, int] = {}
+        self._by_number: list[LabelClass] = []
+        self._references = 0
+        self._end = 0
+        with wrapped_os_errors("creating", directory):
+            self._file = self._path.open("w+b")
+            self._offsets_file = self._offsets_path.open("w+b")
+        self._maps: tuple[mmap.mmap, memoryview] | None = None
+
+    @property
+    def classes(self) -> Sequence[LabelClass]:
+        """The classes by number."""
+        return self._by_number
+
+    @property
+    def has_references(self) -> bool:
+        """Tell whether any row had a reference."""
+        return self._references > 0
+
+    def number(self, label_class: LabelClass, path: str) -> int:
+        """Give a class's number. Raises TooManyCategories, which names `path`, beyond MAX_CLASSES."""
+        number = self._classes.get(label_class)
+        if number is None:
+            if len(self._by_number) >= MAX_CLASSES:
+                raise TooManyCategories(
+                    path,
+                    f"more than {MAX_CLASSES} different categories: is `category` mapped to the right column? "
+                    "An id of the single entry belongs into `--column reference=…`.",
+                )
+            number = self._classes[label_class] = len(self._by_number)
+            self._by_number.append(label_class)
+        return number
+
+    def add_references(self, numbers: Sequence[int], references: Sequence[str | None]) -> list[int]:
+        """Give new numbers to those rows that have a reference; the others keep their class's. Raises StoreFull."""
+        given: list[int] = []
+        offsets = array("Q")
+        pieces: list[bytes] = []
+        for number, reference in zip(numbers, references, strict=True):
+            if reference is None:
+                given.append(number)
+                continue
+            piece = number.to_bytes(4, "little") + reference.encode()
+            pieces.append(piece)
+            offsets.append(self._end)
+            self._end += len(piece)
+            given.append(FIRST_REFERENCE + self._references)
+            self._references += 1
+        with wrapped_os_errors("writing", self._path):
+            self._file.write(b"".join(pieces))
+            self._offsets_file.write(offsets.tobytes())
+        return given
+
+    def label(self, number: int) -> Label:
+        """Give the label that a number stands for; only once all rows were read."""
+        if number < FIRST_REFERENCE:
+            return Label(*self._by_number[number], None)
+        data, offsets = self._mapped()
+        index = number - FIRST_REFERENCE
+        start = offsets[index]
+        stop = offsets[index + 1] if index + 1 < self._references else self._end
+        label_class = self._by_number[int.from_bytes(data[start : start + 4], "little")]
+        return Label(*label_class, data[start + 4 : stop].decode())
+
+    def _mapped(self) -> tuple[mmap.mmap, memoryview]:
+        if self._maps is None:
+            with wrapped_os_errors("reading", self._path):
+                self._file.flush()
+                self._offsets_file.flush()
+                data = mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ)
+                offsets = mmap.mmap(self._offsets_file.fileno(), 0, access=mmap.ACCESS_READ)
+            self._maps = data, memoryview(offsets).cast("Q")
+        return self._maps
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._maps = None
+        with wrapped_os_errors("closing", self._path):
+            self._file.close()
+            self._offsets_file.close()

@@ -1,0 +1,43 @@
+"""The list formats, one module each, and how the format of a file is told from its first lines."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final
+
+from loader.errors import UnknownFormat
+from loader.readers.base import Reader, ReadOptions
+from loader.readers.csv_columns import CsvReader
+from loader.readers.hashdeep import HashdeepReader
+from loader.readers.hashsum import HashsumReader
+from loader.readers.hexlist import HexListReader
+from loader.sources import ListFile
+
+_IN_ORDER: Final[tuple[Reader, ...]] = (HashdeepReader(), CsvReader(), HashsumReader(), HexListReader())
+
+#: Every reader by the name that --format takes, in the order in which they are asked to recognise a file.
+READERS: Final[Mapping[str, Reader]] = MappingProxyType({reader.name: reader for reader in _IN_ORDER})
+
+
+def choose_reader(source: ListFile, format_name: str | None, options: ReadOptions) -> Reader:
+    """Give the reader of a declared format, or the first that recognises the file's first lines.
+
+    A format is recognised if any of the lines fits it, so that one malformed line does not hide a list. A
+    file without anything but blank lines and comments is a hex list.
+
+    Raises UnknownFormat.
+    """
+    known = ", ".join(READERS)
+    if format_name is not None:
+        reader = READERS.get(format_name)
+        if reader is None:
+            raise UnknownFormat(source.path, f"there is no format {format_name!r}; --format takes one of {known}")
+        return reader
+    lines = source.first_lines()
+    for reader in READERS.values():
+        if reader.recognises(lines, options):
+            return reader
+    raise UnknownFormat(
+        source.path, f"none of its first {len(lines)} lines is of a known format; say which it is: --format {known}"
+    )

@@ -1,0 +1,62 @@
+"""What a list reader is: the contract between a format and the rest of the loader.
+
+A reader is a module with one class that satisfies `Reader`, and an entry in `loader/readers/__init__.py`.
+It turns a text source into batches of digests. It knows its format and nothing else: no list_id, no tier, no
+store. What it cannot read it reports as a bad line and goes on; only what spoils the whole file raises.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+from snapshot.algorithms import Algorithm
+from snapshot.hexdigest import ByteMatrix
+
+if TYPE_CHECKING:
+    from loader.report import FileReport
+    from loader.sources import ListFile
+
+
+@dataclass(frozen=True, slots=True)
+class ReadOptions:
+    """What the operator said about a list's files.
+
+    `algorithm` None: by the length of each hexdigest. `columns` maps our name (md5, sha1, sha256, sha512,
+    photodna, category, reference) to the header's; empty: headers that bear our names.
+    """
+
+    algorithm: Algorithm | None = None
+    columns: dict[str, str] = field(default_factory=dict)
+    delimiter: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Digests of one algorithm, in file order.
+
+    `digests` has shape (n, algorithm.digest_bytes). `categories` and `references` are None when no row has
+    one, else n long with None where a row has none.
+    """
+
+    algorithm: Algorithm
+    digests: ByteMatrix
+    categories: Sequence[str | None] | None = None
+    references: Sequence[str | None] | None = None
+
+
+class Reader(Protocol):
+    """One list format."""
+
+    #: What --format calls it.
+    name: str
+
+    def recognises(self, first_lines: Sequence[bytes], options: ReadOptions) -> bool:
+        """Tell whether a file that begins with these lines (no line ends, no BOM, at most 20) is of this format."""
+
+    def read(self, source: ListFile, options: ReadOptions, report: FileReport) -> Iterator[Batch]:
+        """Yield the file's digests; count lines and name bad ones in `report`.
+
+        Raises a ListFileError for what spoils the file as a whole.
+        """

@@ -1,0 +1,170 @@
+"""What became of every line: counts per file and over a compile, and the first lines that were refused.
+
+A refused line is a digest that will not be found, so each is counted and the first are named. Blank lines and
+comments are neither digests nor refused. A bad line is described by field, length and position and never by
+its text, which may be a digest.
+"""
+
+from __future__ import annotations
+
+from bisect import insort
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Final
+
+from loader.errors import TooManyBadLines
+from snapshot.algorithms import Algorithm
+
+#: Bad lines that are named, of a file and of a compile; the others are only counted.
+NAMED_BAD_LINES: Final = 20
+#: Beside the limit over all files: no single file may have a larger share of bad lines than this (or than the
+#: limit, where that is larger). A small list that was wholly misread must not hide behind a large one.
+MAX_BAD_SHARE_OF_A_FILE: Final = 0.01
+
+_REMEDY: Final = (
+    "Each refused line is a digest that would not be found. Have the list corrected, or check --format, --algorithm "
+    "and --column; if these lines may be missing, raise --max-bad-share."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class BadLine:
+    """One refused line: `field` is what was wrong in it (digest, a column), `why` reads on from there."""
+
+    path: str
+    line: int
+    field: str
+    why: str
+
+    def __str__(self) -> str:
+        return f"{self.path}:{self.line}: {self.field}: {self.why}"
+
+
+@dataclass(slots=True)
+class FileReport:
+    """What was read from one file. Readers count into it as they go.
+
+    `lines_read` counts physical lines, blank ones and comments included; `digests` what was kept, by
+    algorithm name; `bad_line_count` the refused lines, of which `bad_lines` names the first 20.
+    """
+
+    path: str
+    format: str
+    lines_read: int = 0
+    digests: Counter[str] = field(default_factory=Counter)
+    bad_line_count: int = 0
+    bad_lines: list[BadLine] = field(default_factory=list)
+
+    @property
+    def digest_count(self) -> int:
+        """Digests kept, of all algorithms."""
+        return self.digests.total()
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there was nothing in it: no digest and no refused line."""
+        return not self.digest_count and not self.bad_line_count
+
+    @property
+    def bad_share(self) -> float:
+        """Refused lines as a share of the lines read, from 0 to 1."""
+        return self.bad_line_count / self.lines_read if self.lines_read else 0.0
+
+    @property
+    def names_more(self) -> bool:
+        """Whether a bad line further on will be named; when not, its reason need not be found out."""
+        return len(self.bad_lines) < NAMED_BAD_LINES
+
+    def keep(self, algorithm: Algorithm, count: int) -> None:
+        """Count digests that were kept."""
+        if count:
+            self.digests[algorithm.name] += count
+
+    def refuse(self, line: int, field: str, why: str, line_count: int = 1) -> None:
+        """Count a bad line, or `line_count` of them refused for one reason, named by the first.
+
+        Lines may come in any order; the first of the file are the ones that stay named.
+        """
+        self.bad_line_count += line_count
+        if self.names_more or line < self.bad_lines[-1].line:
+            insort(self.bad_lines, BadLine(self.path, line, field, why), key=lambda bad: bad.line)
+            del self.bad_lines[NAMED_BAD_LINES:]
+
+    def refuse_unnamed(self, line_count: int) -> None:
+        """Count bad lines without naming them."""
+        self.bad_line_count += line_count
+
+
+@dataclass(slots=True)
+class CompileReport:
+    """What was read from all files of a compile, in their order, and what became of it.
+
+    `merged` is filled in by the build: digests that were kept and stood in the lists already.
+    """
+
+    files: list[FileReport] = field(default_factory=list)
+    merged: int = 0
+
+    @property
+    def empty_files(self) -> list[str]:
+        """The paths of files that had nothing in them."""
+        return [file.path for file in self.files if file.is_empty]
+
+    @property
+    def lines_read(self) -> int:
+        """Physical lines of all files."""
+        return sum(file.lines_read for file in self.files)
+
+    @property
+    def digests(self) -> Counter[str]:
+        """Digests kept, by algorithm name, before merging."""
+        return sum((file.digests for file in self.files), Counter[str]())
+
+    @property
+    def digest_count(self) -> int:
+        """Digests kept, of all algorithms, before merging."""
+        return self.digests.total()
+
+    @property
+    def refused(self) -> int:
+        """Bad lines of all files."""
+        return sum(file.bad_line_count for file in self.files)
+
+    @property
+    def bad_lines(self) -> list[BadLine]:
+        """The first 20 bad lines over all files."""
+        return [bad for file in self.files for bad in file.bad_lines][:NAMED_BAD_LINES]
+
+
+def check_bad_lines(report: CompileReport, max_bad_share: float) -> None:
+    """Stop a compile that lost too many lines. `max_bad_share` is from 0 (none may be bad) to 1 (all may).
+
+    It holds for all files together; a single file may not exceed the larger of it and 1 %.
+
+    Raises TooManyBadLines, naming the first 20 as file:line: field: why, the counts, the limit and the remedy.
+    """
+    lines, refused = report.lines_read, report.refused
+    if refused > max_bad_share * lines:
+        raise TooManyBadLines(_message(report.bad_lines, refused, lines, max_bad_share, "refused"))
+    limit = max(max_bad_share, MAX_BAD_SHARE_OF_A_FILE)
+    for file in report.files:
+        if file.bad_line_count > limit * file.lines_read:
+            what = f"of {file.path} refused"
+            raise TooManyBadLines(_message(file.bad_lines, file.bad_line_count, file.lines_read, limit, what))
+
+
+def _message(named: list[BadLine], refused: int, lines: int, limit: float, what: str) -> str:
+    more = [f"… and {refused - len(named):,} more lines"] if refused > len(named) else []
+    share = _percent(refused / max(lines, 1))
+    return "\n  ".join(
+        [
+            f"{refused:,} of {lines:,} lines {what} ({share}), the limit is {_percent(limit)}; nothing is published",
+            *map(str, named),
+            *more,
+            _REMEDY,
+        ]
+    )
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.4g} %"

@@ -1,0 +1,37 @@
+"""The loader's settings, from the environment; an option on the command line goes before."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+PREFIX: Final = "HASHWACHT_"
+
+
+class LoaderSettings(BaseSettings):
+    """What the loader takes from HASHWACHT_… variables."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore")
+
+    store: Path | None = Field(default=None, description="The directory that snapshots are published in.")
+    memory_mib: int = Field(
+        default=1024,
+        ge=64,
+        le=1 << 20,
+        description="Memory that a compile may use for sorting, in MiB; beyond it, disk.",
+    )
+    false_positive_rate: float = Field(
+        default=0.001,
+        ge=1e-9,
+        le=0.1,
+        description="Share of unlisted digests that pass the Bloom filter and cost a look-up.",
+    )
+    max_bad_share: float = Field(
+        default=0.0001,
+        ge=0,
+        le=1,
+        description="Share of a list's lines that may be malformed; more, and nothing is published.",
+    )

@@ -1,0 +1,215 @@
+"""Records on their way to being sorted: partitioned by leading byte as they come, in memory while they fit.
+
+    spools.add(SHA256, rows)            rows of digest ‖ label number (4 bytes), any order
+    for part, depth in spools.parts(SHA256):
+        …                               parts in ascending order of their digests; all rows of a digest in one part
+
+A part is small enough to be sorted in the processor's cache. Beyond the memory limit the largest spool writes what
+it holds to one file, partition after partition, and remembers the extents; a partition that is too large to be
+sorted in memory (a skewed list, or a hostile one) is partitioned again by the next byte in which it differs, and so
+on to the last. Only rows that agree in every byte of the digest stay together however many they are, as distinct
+label numbers.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+import numpy as np
+
+from snapshot.algorithms import ALGORITHMS, Algorithm
+from snapshot.errors import wrapped_os_errors
+from snapshot.hexdigest import ByteMatrix
+
+#: Bytes of a label number behind each digest.
+LABEL_BYTES: Final = 4
+#: Rows gathered before they are partitioned at once: 256 slices of some 500 rows.
+_BATCH_ROWS: Final = 1 << 17
+#: Bytes read back at once from a partition that is partitioned again.
+_REREAD_BYTES: Final = 8 << 20
+
+
+class Spools:
+    """One spool for each algorithm that occurs, under one memory limit."""
+
+    def __init__(self, directory: Path, memory_bytes: int) -> None:
+        """Hold up to half of `memory_bytes` in memory; sorting a part needs some of the other half."""
+        self._directory = directory
+        self._limit = memory_bytes // 2
+        self._part_limit = max(memory_bytes // 16, 1 << 20)
+        self._spools: dict[str, _Spool] = {}
+
+    def add(self, algorithm: Algorithm, rows: ByteMatrix) -> None:
+        """Take rows of shape (n, algorithm.digest_bytes + LABEL_BYTES). Raises StoreFull, StoreUnusable."""
+        spool = self._spools.get(algorithm.name)
+        if spool is None:
+            file = self._directory / f"{algorithm.name}.spool"
+            spool = self._spools[algorithm.name] = _Spool(file, algorithm.digest_bytes, self._part_limit, depth=0)
+        spool.add(rows)
+        while sum(s.held_bytes for s in self._spools.values()) > self._limit:
+            max(self._spools.values(), key=lambda s: s.held_bytes).spill()
+
+    def algorithms(self) -> list[Algorithm]:
+        """Give the algorithms that have rows, in a snapshot's order."""
+        return [algorithm for name, algorithm in ALGORITHMS.items() if name in self._spools]
+
+    def rows(self, algorithm: Algorithm) -> int:
+        """Give how many rows an algorithm has, repeats included."""
+        return self._spools[algorithm.name].rows
+
+    def parts(self, algorithm: Algorithm) -> Iterator[tuple[ByteMatrix, int]]:
+        """Yield (rows, depth), ascending; all rows of a part agree in their first `depth` bytes.
+
+        Once only: the spool is gone afterwards.
+        """
+        spool = self._spools[algorithm.name]
+        yield from spool.parts()
+        spool.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for spool in self._spools.values():
+            spool.close()
+
+
+class _Spool:
+    """The rows of one algorithm, or of one of its partitions, partitioned by the byte at `depth`."""
+
+    def __init__(self, file: Path, digest_bytes: int, part_limit: int, depth: int) -> None:
+        self._file = file
+        self._digest_bytes = digest_bytes
+        self._row_bytes = digest_bytes + LABEL_BYTES
+        self._part_limit = part_limit
+        self._depth = depth
+        self._waiting: list[ByteMatrix] = []
+        self._waiting_rows = 0
+        self._held: list[list[ByteMatrix]] = [[] for _ in range(256)]
+        self._extents: list[list[tuple[int, int]]] = [[] for _ in range(256)]
+        self._fd = -1
+        self._end = 0
+        self._partitioned = False
+        self.held_bytes = 0
+        self.rows = 0
+
+    def add(self, rows: ByteMatrix) -> None:
+        self._waiting.append(rows)
+        self._waiting_rows += len(rows)
+        self.rows += len(rows)
+        self.held_bytes += rows.nbytes
+        if self._waiting_rows >= _BATCH_ROWS:
+            self._partition()
+
+    def _partition(self) -> None:
+        if not self._waiting:
+            return
+        self._partitioned = True
+        rows = np.concatenate(self._waiting)
+        lead = np.ascontiguousarray(rows[:, self._depth])
+        rows = rows[np.argsort(lead, kind="stable")]  # one byte: a counting sort
+        start = 0
+        for value, count in enumerate(np.bincount(lead, minlength=256).tolist()):
+            if count:
+                self._held[value].append(rows[start : start + count])
+                start += count
+        self._waiting, self._waiting_rows = [], 0
+
+    def spill(self) -> None:
+        """Write all that is held to the file, partition after partition, and forget it."""
+        self._partition()
+        with wrapped_os_errors("writing", self._file):
+            if self._fd < 0:
+                self._fd = os.open(self._file, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+            for value, pieces in enumerate(self._held):
+                if pieces:
+                    _write_all(self._fd, np.concatenate(pieces).tobytes())
+                    size = sum(piece.nbytes for piece in pieces)
+                    self._extents[value].append((self._end, size))
+                    self._end += size
+        self._held = [[] for _ in range(256)]
+        self.held_bytes = 0
+
+    def parts(self) -> Iterator[tuple[ByteMatrix, int]]:
+        if not self._partitioned and 0 < self.held_bytes <= self._part_limit:  # little enough to be one part
+            yield np.concatenate(self._waiting), self._depth
+            return
+        self._partition()
+        for value in range(256):
+            size = sum(p.nbytes for p in self._held[value]) + sum(count for _, count in self._extents[value])
+            if size > self._part_limit:
+                yield from self._split(value)
+            elif size:
+                yield np.concatenate(list(self._pieces(value, self._part_limit))), self._depth + 1
+            self._held[value] = []
+
+    def _split(self, value: int) -> Iterator[tuple[ByteMatrix, int]]:
+        """Partition one partition again, by the first byte in which its rows differ at all."""
+        depth = self._first_difference(value)
+        if depth == self._digest_bytes:
+            yield _one_digest(self._pieces(value, _REREAD_BYTES), self._row_bytes), depth
+            return
+        file = self._file.with_suffix(f".spool-{depth}")  # one spool of a depth at a time is open
+        deeper = _Spool(file, self._digest_bytes, self._part_limit, depth)
+        try:
+            for rows in self._pieces(value, _REREAD_BYTES):
+                deeper.add(rows)
+                if deeper.held_bytes > 4 * self._part_limit:
+                    deeper.spill()
+            yield from deeper.parts()
+        finally:
+            deeper.close()
+
+    def _first_difference(self, value: int) -> int:
+        """Give the first byte in which the rows of a partition differ, or the digest's length when none does."""
+        first: ByteMatrix | None = None
+        shared = self._digest_bytes
+        for rows in self._pieces(value, _REREAD_BYTES):
+            first = rows[0] if first is None else first
+            differs = (rows[:, :shared] != first[:shared]).any(axis=0)
+            shared = int(differs.argmax()) if differs.any() else shared
+        return shared
+
+    def _pieces(self, value: int, at_most: int) -> Iterator[ByteMatrix]:
+        """Yield what one partition holds, in pieces of about `at_most` bytes."""
+        step = max(at_most // self._row_bytes, 1) * self._row_bytes
+        with wrapped_os_errors("reading", self._file):
+            for offset, size in self._extents[value]:
+                for start in range(offset, offset + size, step):
+                    count = min(step, offset + size - start)
+                    raw = os.pread(self._fd, count, start)
+                    if len(raw) != count:
+                        raise OSError(5, "the file was cut while it was in use", str(self._file))
+                    yield np.frombuffer(raw, dtype=np.uint8).reshape(-1, self._row_bytes)
+        yield from self._held[value]
+
+    def close(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._file.unlink(missing_ok=True)
+            self._fd = -1
+        self._held = [[] for _ in range(256)]
+        self._waiting = []
+        self.held_bytes = 0
+
+
+def _one_digest(pieces: Iterator[ByteMatrix], row_bytes: int) -> ByteMatrix:
+    """Reduce rows of one and the same digest to one row for each distinct label number."""
+    distinct: ByteMatrix = np.empty((0, row_bytes), dtype=np.uint8)
+    for rows in pieces:
+        both = np.concatenate([distinct, rows])
+        labels = np.ascontiguousarray(both[:, -LABEL_BYTES:]).view("<u4")[:, 0]
+        distinct = both[np.unique(labels, return_index=True)[1]]
+    return distinct
+
+
+def _write_all(fd: int, data: bytes) -> None:
+    left = memoryview(data)
+    while left:
+        left = left[os.write(fd, left) :]

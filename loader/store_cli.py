@@ -1,0 +1,232 @@
+"""The commands that look at a store or move its pointer: verify, show, history, rollback, lookup."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from loader.cli import EXIT_REFUSED, invoking_user, json_option, named_errors, print_json, store_option
+from loader.progress import Shown
+from snapshot.algorithms import ALGORITHMS, Algorithm
+from snapshot.errors import HexdigestError
+from snapshot.hexdigest import algorithm_of, parse_digest
+from snapshot.manifest import Manifest
+from snapshot.publish import Publisher
+from snapshot.reader import Snapshot
+from snapshot.store import Store
+from snapshot.verify import verify_store
+
+#: Random digests that `show` sends through each filter to measure its rate.
+_PROBES: Final = 1_000_000
+_PROBES_AT_ONCE: Final = 10_000
+
+
+@click.command("verify", short_help="Check every byte of every published snapshot.")
+@store_option
+@json_option
+def verify(store: Path, as_json: bool) -> None:
+    """Check every byte of every published snapshot.
+
+    Exits with 1 and names each damage if a bit flipped, or a file grew, was cut or is missing. What a killed
+    compile left is named too, and is no damage: the next compile removes it.
+    """
+    with named_errors(), Shown() as progress:
+        progress.stage("verifying", None)
+        report = verify_store(Store(store), on_bytes=progress.advance)
+    if as_json:
+        print_json({
+            "whole": report.whole, "generation": report.generation, "snapshot_id": report.snapshot_id,
+            "verified": report.verified, "bytes": report.bytes_read, "leftovers": report.leftovers,
+            "damage": [{"reason": error.reason, "detail": str(error)} for error in report.damage],
+        })  # fmt: skip
+    else:
+        for error in report.damage:
+            click.echo(f"damaged [{error.reason}]: {error}", err=True)
+        for name in report.leftovers:
+            click.echo(f"leftover of a compile that did not end: {name}")
+        if report.whole:
+            click.echo(
+                f"whole     generation {report.generation}, {len(report.verified)} snapshots, "
+                f"{report.bytes_read / 1e6:,.1f} MB read"
+            )
+    sys.exit(0 if report.whole else 1)
+
+
+@click.command("show", short_help="Show what is live: lists, classes, counts, sizes, filter rates.")
+@store_option
+@json_option
+def show(store: Path, as_json: bool) -> None:
+    """Show what is live: lists, classes, counts, sizes, filter rates.
+
+    The rate of each filter is measured with a million random digests.
+    """
+    with named_errors():
+        opened = Store(store)
+        current = opened.current()
+        with Snapshot.open(opened.live_dir(current), current.manifest_sha256) as snapshot:
+            measured = {name: _measured_rate(snapshot, name) for name in snapshot.tables}
+            manifest = snapshot.manifest
+    if as_json:
+        print_json({
+            "generation": current.generation, "overlay_version": current.overlay_version,
+            "issued_at": current.issued_at, "by": current.by, **manifest.model_dump(mode="json"),
+            "entries": manifest.entries, "bytes": manifest.total_bytes, "measured_false_positive_rate": measured,
+        })  # fmt: skip
+        return
+    click.echo(f"generation  {current.generation}, live since {current.issued_at:%Y-%m-%d %H:%M:%S %Z} by {current.by}")
+    click.echo(f"snapshot    {manifest.snapshot_id}, compiled {manifest.created_at:%Y-%m-%d %H:%M:%S %Z}")
+    _show_lists(manifest)
+    for name, facts in manifest.algorithms.items():
+        click.echo(
+            f"{name:<11} {facts.entries:,} entries in {facts.blocks:,} blocks; filter rate promised "
+            f"{manifest.false_positive_rate:.4%}, measured {measured[name]:.4%}"
+        )
+    for file, size in manifest.files.items():
+        click.echo(f"file        {file}: {size.bytes:,} bytes")
+    if manifest.entries:
+        click.echo(
+            f"size        {manifest.total_bytes:,} bytes, {manifest.total_bytes / manifest.entries:.1f} an entry"
+        )
+
+
+def _show_lists(manifest: Manifest) -> None:
+    for item in manifest.lists:
+        click.echo(
+            f"list        {item.list_id}: {item.digests:,} digests from {item.lines:,} lines of {item.files:,} files, "
+            f"{item.refused:,} lines refused"
+        )
+    for item_class in manifest.classes:
+        counts = ", ".join(f"{count:,} {name}" for name, count in item_class.entries.items())
+        click.echo(f"class       {item_class.list_id} / {item_class.category} / {item_class.tier}: {counts}")
+
+
+def _measured_rate(snapshot: Snapshot, name: str) -> float:
+    table = snapshot.tables[name]
+    length = table.algorithm.digest_bytes
+    passed = 0
+    for _ in range(_PROBES // _PROBES_AT_ONCE):
+        passed += len(table.filter.probe(os.urandom(length * _PROBES_AT_ONCE)))
+    return passed / _PROBES
+
+
+@click.command("history", short_help="Show what went live when, newest first.")
+@store_option
+@json_option
+def history(store: Path, as_json: bool) -> None:
+    """Show what went live when, newest first."""
+    with named_errors():
+        entries = Store(store).history()
+    if as_json:
+        print_json([entry.model_dump(mode="json") for entry in entries])
+        return
+    for entry in entries:
+        lists = ", ".join(item.list_id for item in entry.lists)
+        dropped = f", dropped {', '.join(entry.dropped_lists)}" if entry.dropped_lists else ""
+        click.echo(
+            f"{entry.generation:>6}  {entry.at:%Y-%m-%d %H:%M:%S %Z}  {entry.action:<8}  {entry.snapshot_id[:16]}  "
+            f"{entry.entries:,} entries of {lists}{dropped}, by {entry.by}"
+        )
+
+
+@click.command("rollback", short_help="Make an older snapshot live again, as a new generation.")
+@store_option
+@json_option
+@click.argument("snapshot_id", required=False, metavar="[ID]")
+def rollback(store: Path, as_json: bool, snapshot_id: str | None) -> None:
+    """Make an older snapshot live again, as a new generation.
+
+    ID is a snapshot_id as `history` shows it, or its first six or more digits; without it the snapshot of the
+    generation before is taken. The snapshot is verified first.
+    """
+    with named_errors(), Shown() as progress:
+        opened = Store(store)
+        opened.read_current_bytes()  # a store that is none is not made by a rollback
+        progress.stage("verifying", None)
+        with Publisher(opened) as publisher:
+            published = publisher.rollback(snapshot_id, by=invoking_user(), on_bytes=progress.advance)
+    current = published.current
+    if as_json:
+        print_json({"generation": current.generation, "snapshot_id": current.snapshot_id})
+    else:
+        click.echo(f"live      generation {current.generation}, snapshot {current.snapshot_id}")
+
+
+@click.command("lookup", short_help="Look digests up in the live snapshot, offline.")
+@store_option
+@click.option(
+    "--algorithm", type=click.Choice(list(ALGORITHMS)), help="Algorithm of the digests; without it by length."
+)
+@click.option("--file", "file", type=click.File("r"), help="Read digests from a file too, one a line.")
+@json_option
+@click.argument("digests", nargs=-1, metavar="[HEX...]")
+def lookup(store: Path, algorithm: str | None, file: Any, as_json: bool, digests: Sequence[str]) -> None:
+    """Look digests up in the live snapshot, offline.
+
+    HEX are hexdigests; `-` reads them from standard input, one a line. Exits with 3 if one of them is no digest; the
+    others are answered all the same.
+    """
+    if not digests and file is None:
+        raise click.UsageError("give digests, --file or - for standard input.")
+    declared = ALGORITHMS[algorithm] if algorithm else None
+    refused = False
+    answers = []
+    with named_errors():
+        opened = Store(store)
+        current = opened.current()
+        with Snapshot.open(opened.live_dir(current), current.manifest_sha256) as snapshot:
+            for text in _texts(digests, file):
+                answer = _answer(snapshot, text, declared)
+                refused = refused or answer["verdict"] == "invalid"
+                if as_json:
+                    answers.append(answer)
+                else:
+                    click.echo(_line(answer))
+    if as_json:
+        print_json({"generation": current.generation, "snapshot_id": current.snapshot_id, "answers": answers})
+    sys.exit(EXIT_REFUSED if refused else 0)
+
+
+def _texts(digests: Sequence[str], file: Any) -> Iterator[str]:
+    for text in digests:
+        if text == "-":
+            yield from (line.rstrip("\r\n") for line in sys.stdin if line.strip())
+        else:
+            yield text
+    if file is not None:
+        yield from (line.rstrip("\r\n") for line in file if line.strip())
+
+
+def _answer(snapshot: Snapshot, text: str, declared: Algorithm | None) -> dict[str, Any]:
+    try:
+        algorithm = declared or algorithm_of(text)
+        digest = parse_digest(text, algorithm)
+    except HexdigestError as error:
+        return {"digest": text, "verdict": "invalid", "why": error.why, "detail": str(error)}
+    answer: dict[str, Any] = {"digest": text, "algorithm": algorithm.name}
+    table = snapshot.tables.get(algorithm.name)
+    if table is None:
+        return {**answer, "verdict": "not_loaded"}
+    label_set_id = table.find(digest)
+    if label_set_id is None:
+        return {**answer, "verdict": "not_listed"}
+    labels = [
+        {name: value for name, value in label._asdict().items() if value is not None}
+        for label in snapshot.labels(label_set_id)
+    ]
+    return {**answer, "verdict": "listed", "labels": labels}
+
+
+def _line(answer: dict[str, Any]) -> str:
+    if answer["verdict"] == "listed":
+        labels = "; ".join(" / ".join(label.values()) for label in answer["labels"])
+        return f"{answer['digest']}  {answer['algorithm']}  listed  {labels}"
+    if answer["verdict"] == "invalid":
+        return f"{answer['digest']}  invalid: {answer['detail']}"
+    if answer["verdict"] == "not_loaded":
+        return f"{answer['digest']}  {answer['algorithm']}  not loaded: no list with {answer['algorithm']} is live"
+    return f"{answer['digest']}  {answer['algorithm']}  not listed"

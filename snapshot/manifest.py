@@ -1,0 +1,153 @@
+"""The manifest of a snapshot: what is in it, and the size and checksum of every file.
+
+The manifest's own SHA-256 stands in CURRENT (and in the history), so nothing under a snapshot's directory can
+change unnoticed. JSON, written once, read whole. `format_version` is read first: a newer one is refused
+before anything else is interpreted.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import datetime
+from pathlib import Path
+from typing import Final, Literal
+
+import orjson
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from snapshot.algorithms import ALGORITHMS
+from snapshot.errors import FileMissing, ManifestDamaged, NewerFormat, StoreUnusable
+from snapshot.labels import Tier
+
+FORMAT_VERSION: Final = 1
+MANIFEST: Final = "manifest.json"
+ENTRIES: Final = "entries.lmdb"
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class FileFacts(_Part):
+    """Size and SHA-256 (64 hex digits) of one file."""
+
+    bytes: int = Field(ge=1)
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+
+
+class AlgorithmFacts(_Part):
+    """One algorithm's entries and filter."""
+
+    entries: int = Field(ge=1)
+    blocks: int = Field(ge=1)
+    records_per_block: int = Field(ge=1)
+    filter_slices: int = Field(ge=1)
+    filter_bits_per_slice: int = Field(ge=1)
+
+
+class ClassFacts(_Part):
+    """One class and how many digests of each algorithm carry it."""
+
+    list_id: str
+    category: str
+    tier: Tier = Field(strict=False)
+    entries: dict[str, int]
+
+
+class ListFacts(_Part):
+    """What was read for one list: lines, digests kept, repeats merged into them, lines refused."""
+
+    list_id: str
+    files: int = Field(ge=0)
+    lines: int = Field(ge=0)
+    digests: int = Field(ge=0)
+    refused: int = Field(ge=0)
+
+
+class Manifest(_Part):
+    """The whole manifest. `merged` counts digests that came more than once; `entries` those kept."""
+
+    format_version: Literal[1]
+    snapshot_id: str = Field(pattern=r"^[0-9a-f]{64}$")
+    created_at: datetime = Field(strict=False)
+    page_size: int = Field(ge=512)
+    label_set_id_bytes: Literal[2, 4]
+    label_sets: int = Field(ge=0)
+    false_positive_rate: float = Field(gt=0, lt=1)
+    merged: int = Field(ge=0)
+    algorithms: dict[str, AlgorithmFacts]
+    classes: list[ClassFacts]
+    lists: list[ListFacts]
+    files: dict[str, FileFacts]
+
+    @property
+    def entries(self) -> int:
+        """Digests of all algorithms together."""
+        return sum(facts.entries for facts in self.algorithms.values())
+
+    @property
+    def list_ids(self) -> frozenset[str]:
+        """The lists that this snapshot was compiled from, those without a digest included."""
+        return frozenset(facts.list_id for facts in self.lists)
+
+    @property
+    def total_bytes(self) -> int:
+        """Size of all files, the manifest aside."""
+        return sum(facts.bytes for facts in self.files.values())
+
+    def encode(self) -> bytes:
+        """Give the bytes of manifest.json."""
+        return orjson.dumps(self.model_dump(mode="json"), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+
+
+def filter_file(algorithm_name: str) -> str:
+    """Give the name of an algorithm's filter file."""
+    return f"{algorithm_name}.bloom"
+
+
+def sha256_hex(data: bytes) -> str:
+    """Give the SHA-256 of bytes as 64 hex digits."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def read_manifest(directory: Path) -> tuple[Manifest, str]:
+    """Read the manifest of a snapshot's directory; give it with the SHA-256 of its bytes.
+
+    Raises FileMissing, NewerFormat or ManifestDamaged. Whether the SHA-256 is the one in CURRENT is for the
+    caller to compare, before it believes a word.
+    """
+    path = directory / MANIFEST
+    try:
+        raw = path.read_bytes()
+    except FileNotFoundError:
+        raise FileMissing(path, "is missing") from None
+    except OSError as error:
+        raise StoreUnusable(f"{path}: {error.strerror}") from error
+    return parse_manifest(raw, path), sha256_hex(raw)
+
+
+def parse_manifest(raw: bytes, path: Path) -> Manifest:
+    """Turn a manifest's bytes into a Manifest whose parts agree with one another."""
+    try:
+        loaded = orjson.loads(raw)
+    except orjson.JSONDecodeError as error:
+        raise ManifestDamaged(path, f"is not JSON: {error}") from None
+    if not isinstance(loaded, dict):
+        raise ManifestDamaged(path, "is not a JSON object")
+    version = loaded.get("format_version")
+    if isinstance(version, int) and version > FORMAT_VERSION:
+        raise NewerFormat(
+            path, f"has format_version {version}, this hashwacht reads up to {FORMAT_VERSION}: upgrade it here first"
+        )
+    try:
+        manifest = Manifest.model_validate(loaded)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise ManifestDamaged(path, f"field {'.'.join(map(str, first['loc'])) or '(root)'}: {first['msg']}") from None
+    unknown = set(manifest.algorithms) - set(ALGORITHMS)
+    if unknown:
+        raise ManifestDamaged(path, f"names unknown algorithms: {', '.join(sorted(unknown))}")
+    expected = {ENTRIES, *map(filter_file, manifest.algorithms)}
+    if set(manifest.files) != expected:
+        raise ManifestDamaged(path, f"names the files {sorted(manifest.files)}, not {sorted(expected)}")
+    return manifest

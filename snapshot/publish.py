@@ -1,0 +1,275 @@
+"""Making a snapshot live: the only code that writes CURRENT, the history and `snapshots/`.
+
+    with Publisher(store) as publisher:             one at a time, by flock; a killed process frees it
+        directory = publisher.work_directory()      below store/tmp; leftovers of killed compiles are gone by now
+        …                                           write a snapshot there, files and directory fsynced
+        publisher.publish(directory, …)             rename → history entry → CURRENT → retention
+
+A crash leaves the old state live at any point: before the rename nothing has happened; after it there is a
+directory that nothing names; after the history entry there is a void entry that no later one names as
+previous; the swap of CURRENT is one rename. `generation` is 1 + the highest ever seen in CURRENT and history,
+so it never goes back, a rollback included.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import secrets
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Literal, Self
+
+from snapshot.errors import (
+    CurrentDamaged,
+    DamageError,
+    HistoryDamaged,
+    NoStore,
+    SnapshotMissing,
+    StoreError,
+    StoreLocked,
+    wrapped_os_errors,
+)
+from snapshot.manifest import MANIFEST, ListFacts, Manifest, sha256_hex
+from snapshot.reader import check_files, read_trusted_manifest
+from snapshot.store import Current, HistoryEntry, Store
+
+#: Snapshots that stay in a store: the live one and the two that were live before it.
+RETAINED: Final = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """What a publish did. `already_there`: the same snapshot was in the store, and only CURRENT moved."""
+
+    current: Current
+    manifest: Manifest
+    already_there: bool
+    removed: tuple[str, ...]
+
+
+class Publisher:
+    """The holder of a store's lock."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._lock_fd = -1
+
+    def __enter__(self) -> Self:
+        """Take the lock, making the store if need be, and remove what killed compiles left.
+
+        Raises StoreLocked when another process holds it, StoreUnusable when the directory cannot be written.
+        """
+        store = self._store
+        with wrapped_os_errors("preparing the store", store.path):
+            for directory in (store.path, store.snapshots, store.history_dir):
+                directory.mkdir(parents=True, exist_ok=True)
+            self._lock_fd = os.open(store.lock_file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            try:
+                fcntl.flock(self._lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                holder = os.read(self._lock_fd, 32).decode("ascii", "replace").strip() or "unknown"
+                self._unlock()
+                raise StoreLocked(
+                    f"{store.path}: another compile or rollback is at work here (process {holder}). "
+                    "Wait for it to end, then run this again."
+                ) from None
+        try:
+            with wrapped_os_errors("preparing the store", store.path):
+                os.truncate(self._lock_fd, 0)
+                os.pwrite(self._lock_fd, f"{os.getpid()}\n".encode(), 0)
+                if store.tmp.exists():
+                    shutil.rmtree(store.tmp)
+                store.tmp.mkdir()
+        except BaseException:
+            self._unlock()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        shutil.rmtree(self._store.tmp, ignore_errors=True)  # what stays, the next compile removes
+        self._unlock()
+
+    def _unlock(self) -> None:
+        os.close(self._lock_fd)  # closing frees the flock
+        self._lock_fd = -1
+
+    def work_directory(self) -> Path:
+        """Make a new directory on the store's own file system, so that publishing is a rename."""
+        directory = self._store.tmp / f"{os.getpid()}-{secrets.token_hex(4)}"
+        with wrapped_os_errors("making", directory):
+            directory.mkdir()
+        return directory
+
+    def publish(self, directory: Path, manifest: Manifest, *, by: str, dropped_lists: Sequence[str] = ()) -> Published:
+        """Make the finished snapshot in `directory` live.
+
+        A snapshot of the same id that is already in the store is verified and kept, and only CURRENT moves; if it
+        turns out damaged, the new one takes its place. Raises StoreFull or StoreUnusable; then the old state is live.
+        """
+        store = self._store
+        target = store.snapshot_dir(manifest.snapshot_id)
+        lists = manifest.lists
+        existing = self._sound_manifest(manifest.snapshot_id)
+        if existing is not None:
+            manifest, manifest_sha256 = existing
+        else:
+            with wrapped_os_errors("publishing", target):
+                manifest_sha256 = sha256_hex((directory / MANIFEST).read_bytes())
+                if target.exists():  # damaged, or left by a compile that was killed here
+                    target.rename(store.tmp / f"replaced-{secrets.token_hex(4)}")
+                directory.rename(target)
+                _fsync_directory(store.snapshots)
+        current, removed = self._swap(
+            "compile", manifest, manifest_sha256, by=by, lists=lists, dropped_lists=dropped_lists
+        )
+        return Published(current, manifest, existing is not None, removed)
+
+    def rollback(
+        self, snapshot_id: str | None, *, by: str, on_bytes: Callable[[int], None] = lambda count: None
+    ) -> Published:
+        """Make an older snapshot live again, as a new and higher generation.
+
+        None: the snapshot of the generation before. A prefix of at least 6 digits will do when it is unique. The
+        snapshot is verified first. Raises SnapshotMissing, HistoryDamaged, CurrentDamaged or a DamageError.
+        """
+        target = self._resolve(snapshot_id) if snapshot_id is not None else self._generation_before()
+        directory = self._store.snapshot_dir(target)
+        if not directory.is_dir():
+            raise SnapshotMissing(
+                f"{self._store.path}: snapshot {target} is no longer in the store. There: {self._available()}."
+            )
+        manifest_sha256 = self._recorded_manifest(target)
+        if manifest_sha256 is None:
+            raise SnapshotMissing(
+                f"{directory}: was never live, so nothing vouches for it. There: {self._available()}."
+            )
+        manifest = read_trusted_manifest(directory, manifest_sha256)
+        check_files(directory, manifest, on_bytes=on_bytes)
+        current, removed = self._swap("rollback", manifest, manifest_sha256, by=by, lists=manifest.lists)
+        return Published(current, manifest, True, removed)
+
+    def _swap(
+        self, action: Literal["compile", "rollback"], manifest: Manifest, manifest_sha256: str, *,
+        by: str, lists: list[ListFacts], dropped_lists: Sequence[str] = (),
+    ) -> tuple[Current, tuple[str, ...]]:  # fmt: skip
+        """Write the history entry, swap CURRENT, and remove what is no longer retained."""
+        store = self._store
+        generations = store.generations()
+        before = self._live_generation()
+        generation = 1 + max([before, *generations])
+        current = Current(
+            generation=generation, snapshot_id=manifest.snapshot_id, manifest_sha256=manifest_sha256,
+            issued_at=datetime.now(UTC).replace(microsecond=0), by=by,
+        )  # fmt: skip
+        retained = self._retained(manifest.snapshot_id)
+        entry = HistoryEntry(
+            generation=generation, previous=before, action=action, at=current.issued_at, by=by,
+            snapshot_id=manifest.snapshot_id, manifest_sha256=manifest_sha256, entries=manifest.entries,
+            lists=lists, dropped_lists=sorted(dropped_lists), retained=retained,
+        )  # fmt: skip
+        self._replace(store.history_file(generation), entry.encode())
+        self._replace(store.current_file, current.encode())
+        return current, self._prune(retained)
+
+    def _replace(self, path: Path, content: bytes) -> None:
+        """Put a small file in place: whole on disk first, then renamed, then the directory flushed."""
+        beside = self._store.tmp / f"{path.name}-{secrets.token_hex(4)}"
+        with wrapped_os_errors("writing", path):
+            fd = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+            try:
+                os.write(fd, content)
+                os.fsync(fd)
+            finally:
+                os.close(fd)
+            if beside.stat().st_size != len(content):  # a short write is how a full quota can look
+                raise OSError(28, "short write", str(beside))
+            beside.rename(path)
+            _fsync_directory(path.parent)
+
+    def _live_generation(self) -> int:
+        """Give the generation that is live; with a damaged CURRENT the highest that the history knows."""
+        try:
+            return self._store.current().generation
+        except NoStore:
+            return 0
+        except CurrentDamaged:
+            return max(self._store.generations(), default=0)
+
+    def _retained(self, snapshot_id: str) -> list[str]:
+        """Give the snapshots to keep, newest first: this one and those live before it.
+
+        With a history that cannot be followed, everything stays: better too much than the one that is needed.
+        """
+        present = {path.name for path in self._store.snapshots.iterdir()}
+        try:
+            order = [snapshot_id, *(entry.snapshot_id for entry in self._store.history())]
+        except NoStore:
+            order = [snapshot_id]
+        except StoreError:
+            return [snapshot_id, *sorted(present - {snapshot_id})]
+        return [name for name in dict.fromkeys(order) if name in present][:RETAINED]
+
+    def _prune(self, retained: Sequence[str]) -> tuple[str, ...]:
+        """Unlink the snapshots that are not retained; processes that have one mapped keep their copy."""
+        removed = []
+        for path in sorted(self._store.snapshots.iterdir()):
+            if path.name not in retained:
+                shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink()
+                removed.append(path.name)
+        return tuple(removed)
+
+    def _sound_manifest(self, snapshot_id: str) -> tuple[Manifest, str] | None:
+        """Give the manifest of a snapshot that is in the store and whole, else None."""
+        directory = self._store.snapshot_dir(snapshot_id)
+        recorded = self._recorded_manifest(snapshot_id) if directory.is_dir() else None
+        if recorded is None:
+            return None
+        try:
+            manifest = read_trusted_manifest(directory, recorded)
+            check_files(directory, manifest)
+        except DamageError:
+            return None
+        return manifest, recorded
+
+    def _recorded_manifest(self, snapshot_id: str) -> str | None:
+        """Give the manifest's SHA-256 that the history last recorded for a snapshot, or None."""
+        for generation in reversed(self._store.generations()):
+            try:
+                entry = self._store.history_entry(generation)
+            except HistoryDamaged:
+                continue
+            if entry.snapshot_id == snapshot_id:
+                return entry.manifest_sha256
+        return None
+
+    def _generation_before(self) -> str:
+        history = self._store.history()
+        if len(history) < 2:
+            raise SnapshotMissing(f"{self._store.path}: there is no generation before the live one.")
+        return history[1].snapshot_id
+
+    def _resolve(self, prefix: str) -> str:
+        names = [path.name for path in self._store.snapshots.iterdir() if path.is_dir()]
+        found = [name for name in names if name.startswith(prefix)] if len(prefix) >= 6 else []
+        if len(found) != 1:
+            what = "names no snapshot" if not found else "is the beginning of several snapshots"
+            raise SnapshotMissing(f"{self._store.path}: {prefix!r} {what}. There: {self._available()}.")
+        return found[0]
+
+    def _available(self) -> str:
+        return ", ".join(sorted(path.name for path in self._store.snapshots.iterdir() if path.is_dir())) or "none"
+
+
+def _fsync_directory(path: Path) -> None:
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

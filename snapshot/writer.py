@@ -1,0 +1,275 @@
+"""Writes one snapshot directory: entries, filters, manifest. Nothing here is live; publishing is another step.
+
+    with SnapshotWriter(directory, false_positive_rate=0.001, label_set_id_bytes=2) as writer:
+        writer.begin(SHA256)
+        writer.append(records)            # (n, 34) bytes, ascending, each digest once; as often as there are parts
+        writer.add_label_sets(…)          # shared sets once they are known; own sets as they come
+        manifest = writer.finish(…)
+
+The snapshot_id is the SHA-256 of what is in it, in canonical order, so the same entries give the same id
+whatever the order of files and lines, the memory limit or the number of repeats:
+
+    "hashwacht snapshot", format_version, false-positive rate (as its shortest decimal), width of label-set ids
+    per algorithm with entries, in the order of snapshot/algorithms.py: name, its records, their number
+    the shared label sets in the order of their ids; a SHA-256 over the own label sets in the order of theirs
+
+Peak memory: one part, one block's remainder, and one filter slice (1.44 bytes an entry of the largest algorithm).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, BinaryIO, Final, Literal, Self
+
+import lmdb
+import numpy as np
+import numpy.typing as npt
+
+from snapshot.algorithms import ALGORITHMS, Algorithm
+from snapshot.blocks import FIRST_OWN_ID, LABEL_SETS, label_set_key, records_per_block
+from snapshot.bloom import KEY_BYTES, build_filter, keys_of
+from snapshot.errors import StoreError, StoreFull, StoreUnusable, wrapped_os_errors
+from snapshot.labels import LabelSet, encode_label_set
+from snapshot.manifest import (
+    ENTRIES,
+    FORMAT_VERSION,
+    MANIFEST,
+    AlgorithmFacts,
+    ClassFacts,
+    FileFacts,
+    ListFacts,
+    Manifest,
+    filter_file,
+)
+from snapshot.reader import file_sha256
+
+#: Address space reserved while writing; the file only grows to what is written (writemap is off).
+_MAP_BYTES: Final = 1 << 40 if sys.maxsize > 2**32 else 1 << 30
+#: Blocks or label sets per transaction: a dirty page list that stays small.
+_PUTS_PER_COMMIT: Final = 4096
+
+Records = npt.NDArray[np.uint8]
+
+if TYPE_CHECKING:
+    from lmdb import _Database
+
+
+class SnapshotWriter:
+    """Builds the files of one snapshot in an empty directory; see the module's docstring for the order of calls."""
+
+    def __init__(self, directory: Path, *, false_positive_rate: float, label_set_id_bytes: Literal[2, 4]) -> None:
+        self._directory = directory
+        self._rate = false_positive_rate
+        self._id_bytes: Literal[2, 4] = label_set_id_bytes
+        self._entries_file = directory / ENTRIES
+        self._algorithms: dict[str, AlgorithmFacts] = {}
+        self._puts = 0
+        self._label_set_count = 0
+        self._shared_sets: list[bytes] = []
+        self._own_hash = hashlib.sha256()
+        self._hash = hashlib.sha256()
+        self._hash.update(
+            f"hashwacht snapshot\n{FORMAT_VERSION}\n{false_positive_rate!r}\n{label_set_id_bytes}\n".encode()
+        )
+        self._algorithm: Algorithm | None = None
+        with wrapped_os_errors("creating", directory), _lmdb_errors(self._entries_file):
+            directory.mkdir(parents=True, exist_ok=True)
+            # sync=False: one fsync at the end does, since nothing reads the file before it is published.
+            self._env = lmdb.open(
+                os.fspath(self._entries_file), subdir=False, map_size=_MAP_BYTES, max_dbs=len(ALGORITHMS) + 1,
+                writemap=False, sync=False, metasync=False, lock=False, readahead=False,
+            )  # fmt: skip
+            self._txn = self._env.begin(write=True)
+            self._label_sets = self._env.open_db(LABEL_SETS, txn=self._txn)
+        self._page_size = int(self._env.stat()["psize"])
+
+    def begin(self, algorithm: Algorithm) -> None:
+        """Go on to the next algorithm; they come in the order of ALGORITHMS, and only those with entries."""
+        self._end_algorithm()
+        self._algorithm = algorithm
+        self._record_bytes = algorithm.digest_bytes + self._id_bytes
+        self._per_block = records_per_block(self._record_bytes, self._page_size)
+        self._remainder: Records = np.empty((0, self._record_bytes), dtype=np.uint8)
+        self._blocks = self._count = 0
+        self._last = b""
+        self._keys_file: BinaryIO = (self._directory / f"{algorithm.name}.keys").open("wb")
+        with _lmdb_errors(self._entries_file):
+            self._database = self._env.open_db(algorithm.name.encode(), txn=self._txn)
+        self._hash.update(f"algorithm {algorithm.name}\n".encode())
+
+    def append(self, records: Records) -> None:
+        """Write records of shape (n, L + id bytes): ascending, later than all before, each digest once.
+
+        Raises StoreFull or StoreUnusable; ValueError when a block is out of order (an error of the caller that
+        LMDB itself would swallow in silence).
+        """
+        algorithm = self._algorithm
+        assert algorithm is not None, "begin() comes first"
+        if not len(records):
+            return
+        records = np.ascontiguousarray(records)
+        self._hash.update(records.data)
+        self._count += len(records)
+        with wrapped_os_errors("writing", self._directory):
+            self._keys_file.write(keys_of(records[:, : algorithm.digest_bytes], algorithm).data)
+        if len(self._remainder):
+            records = np.concatenate([self._remainder, records])
+        whole = len(records) - len(records) % self._per_block
+        for start in range(0, whole, self._per_block):
+            self._put_block(records[start : start + self._per_block].tobytes())
+        self._remainder = records[whole:].copy()
+
+    def _put_block(self, block: bytes) -> None:
+        assert self._algorithm is not None
+        start = len(block) - self._record_bytes
+        key = block[start : start + self._algorithm.digest_bytes]
+        first = block[: len(key)]
+        if first <= self._last and self._blocks:
+            raise ValueError(f"records of {self._algorithm.name} are not ascending")
+        self._put(key, block, self._database)
+        self._last = key
+        self._blocks += 1
+
+    def _put(self, key: bytes, value: bytes, database: _Database) -> None:
+        with _lmdb_errors(self._entries_file):
+            # Out of order, append writes nothing and only says so by returning False.
+            if not self._txn.put(key, value, db=database, append=True):
+                raise ValueError(f"LMDB refused a key of {len(key)} bytes that is not above the last")
+            self._puts += 1
+            if self._puts % _PUTS_PER_COMMIT == 0:
+                self._txn.commit()
+                self._txn = self._env.begin(write=True)
+
+    def add_own_label_set(self, labels: LabelSet) -> int:
+        """Store a label set that one digest owns; give its id. They are numbered in the order of these calls."""
+        label_set_id = FIRST_OWN_ID + self._label_set_count
+        encoded = encode_label_set(labels)
+        self._own_hash.update(len(encoded).to_bytes(4, "little") + encoded)
+        self._put(label_set_key(label_set_id), encoded, self._label_sets)
+        self._label_set_count += 1
+        return label_set_id
+
+    def add_shared_label_set(self, labels: LabelSet) -> int:
+        """Take note of a label set that many digests share; give its id, 0 for the first."""
+        self._shared_sets.append(encode_label_set(labels))
+        return len(self._shared_sets) - 1
+
+    def _end_algorithm(self) -> None:
+        if (algorithm := self._algorithm) is None:
+            return
+        if len(self._remainder):
+            self._put_block(self._remainder.tobytes())
+        self._hash.update(f"\n{self._count}\n".encode())
+        self._algorithm = None
+        keys_path = self._directory / f"{algorithm.name}.keys"
+        with wrapped_os_errors("writing", self._directory):
+            self._keys_file.close()
+            keys = np.memmap(keys_path, dtype="<u8", mode="r").reshape(-1, KEY_BYTES // 8)
+            with (self._directory / filter_file(algorithm.name)).open("wb") as out:
+                slices, bits_per_slice = build_filter(out, keys, self._rate)
+            del keys
+            keys_path.unlink()
+        self._algorithms[algorithm.name] = AlgorithmFacts(
+            entries=self._count, blocks=self._blocks, records_per_block=self._per_block,
+            filter_slices=slices, filter_bits_per_slice=bits_per_slice,
+        )  # fmt: skip
+
+    def finish(
+        self, *, classes: Iterable[ClassFacts], lists: Iterable[ListFacts], merged: int,
+        on_bytes: Callable[[int], None] = lambda count: None,
+    ) -> Manifest:  # fmt: skip
+        """Close and fsync all files, write the manifest last, and give it.
+
+        `on_bytes` hears of each piece that was checksummed.
+        """
+        self._end_algorithm()
+        for label_set_id, encoded in enumerate(self._shared_sets):
+            self._hash.update(len(encoded).to_bytes(4, "little") + encoded)
+            with _lmdb_errors(self._entries_file):
+                self._txn.put(label_set_key(label_set_id), encoded, db=self._label_sets)
+        self._hash.update(self._own_hash.digest())
+        with _lmdb_errors(self._entries_file):
+            self._txn.commit()
+            # A reader maps what the file's header asks for: let that be the file, not the reserve.
+            used = (self._env.info()["last_pgno"] + 16) * self._page_size
+            self._env.set_mapsize(used)
+            with self._env.begin(write=True) as txn:
+                txn.put(label_set_key(2**32 - 1), b"", db=self._label_sets)
+                txn.delete(label_set_key(2**32 - 1), db=self._label_sets)
+            self._env.close()
+        files: dict[str, FileFacts] = {}
+        with wrapped_os_errors("writing", self._directory):
+            for name in (ENTRIES, *map(filter_file, self._algorithms)):
+                path = self._directory / name
+                fsync_path(path)
+                files[name] = FileFacts(bytes=path.stat().st_size, sha256=file_sha256(path, on_bytes))
+            manifest = Manifest(
+                format_version=FORMAT_VERSION,
+                snapshot_id=self._hash.hexdigest(),
+                created_at=datetime.now(UTC).replace(microsecond=0),
+                page_size=self._page_size,
+                label_set_id_bytes=self._id_bytes,
+                label_sets=self._label_set_count + len(self._shared_sets),
+                false_positive_rate=self._rate,
+                merged=merged,
+                algorithms=self._algorithms,
+                classes=sorted(classes, key=lambda c: (c.list_id, c.category, c.tier)),
+                lists=sorted(lists, key=lambda facts: facts.list_id),
+                files=files,
+            )
+            path = self._directory / MANIFEST
+            path.write_bytes(manifest.encode())
+            fsync_path(path)
+            fsync_path(self._directory)
+        return manifest
+
+    def abandon(self) -> None:
+        """Let go of everything and remove the directory; what cannot be removed the next compile cleans up."""
+        if self._algorithm is not None:
+            self._keys_file.close()
+        self._env.close()
+        shutil.rmtree(self._directory, ignore_errors=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is not None:  # never finalise what a raising body left half done
+            self.abandon()
+
+
+def fsync_path(path: Path) -> None:
+    """Flush a file or a directory to disk. Raises OSError."""
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+@contextmanager
+def _lmdb_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except lmdb.Error as error:
+        raise _store_error(error, path) from error
+
+
+def _store_error(error: lmdb.Error, path: Path) -> StoreError:
+    text = str(error)
+    if any(sign in text for sign in ("No space left", "quota exceeded", "File too large")):
+        return StoreFull(
+            f"writing {path}: {text}. Nothing was published; what was live still is. "
+            "Make room (a compile needs about 3 times the size of the new snapshot) and run it again."
+        )
+    return StoreUnusable(f"writing {path}: {text}. Nothing was published.")
