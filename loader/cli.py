@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import json
 import os
 import re
 import sys
@@ -210,5 +211,9 @@ def _fail(error: Exception, reason: str, code: int) -> NoReturn:
 
 
 def print_json(value: object) -> None:
-    """Print one JSON object."""
-    click.echo(orjson.dumps(value, option=orjson.OPT_INDENT_2).decode())
+    """Print one JSON value."""
+    try:
+        encoded = orjson.dumps(value, option=orjson.OPT_INDENT_2).decode()
+    except orjson.JSONEncodeError:  # a file name or argument that is no UTF-8: lone surrogates, which json escapes
+        encoded = json.dumps(value, indent=2)
+    click.echo(encoded)

@@ -161,7 +161,7 @@ def rollback(store: Path, as_json: bool, snapshot_id: str | None) -> None:
 @click.option(
     "--algorithm", type=click.Choice(list(ALGORITHMS)), help="Algorithm of the digests; without it by length."
 )
-@click.option("--file", "file", type=click.File("r"), help="Read digests from a file too, one a line.")
+@click.option("--file", "file", type=click.File("r", errors="surrogateescape"), help="Read digests from a file too, one a line.")
 @json_option
 @click.argument("digests", nargs=-1, metavar="[HEX...]")
 def lookup(store: Path, algorithm: str | None, file: Any, as_json: bool, digests: Sequence[str]) -> None:

@@ -51,8 +51,8 @@ KEY_BYTES: Final = 16
 #: Slices looked at for a whole batch at once; only the survivors, one in 2^4, are looked up in the others.
 FIRST_SLICES: Final = 4
 
-#: Below this many digests a plain loop beats setting up arrays (measured: break-even at about ten).
-ARRAY_FROM: Final = 10
+#: Below this many digests a plain loop beats setting up arrays (measured: break-even at 18).
+ARRAY_FROM: Final = 18
 
 #: Multiply-shift takes 32-bit factors. At a rate of 0.001 this is 2.98 billion entries of one algorithm.
 MAX_BITS_PER_SLICE: Final = 2**32 - 1

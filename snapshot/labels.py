@@ -82,6 +82,11 @@ def decode_label_set(stored: bytes) -> LabelSet:
         raise ValueError("a label set is a list with at least one label")
     labels = []
     for row in rows:
-        list_id, category, tier, reference = row
-        labels.append(Label(str(list_id), str(category), Tier(tier), None if reference is None else str(reference)))
+        try:
+            list_id, category, tier, reference = row
+        except TypeError:
+            raise ValueError("a label has four parts") from None
+        if not (type(list_id) is type(category) is str and (reference is None or type(reference) is str)):
+            raise ValueError("a label has texts, and a reference or null")
+        labels.append(Label(list_id, category, Tier(tier), reference))
     return tuple(labels)

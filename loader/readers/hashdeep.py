@@ -59,7 +59,7 @@ class HashdeepReader:
 
     name = "hashdeep"
 
-    def recognises(self, first_lines: Sequence[bytes], options: ReadOptions) -> bool:  # noqa: ARG002
+    def recognises(self, first_lines: Sequence[bytes], options: ReadOptions) -> bool:
         """Tell whether the header's first line is there."""
         return _VERSION_LINE in first_lines
 
