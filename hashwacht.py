@@ -5,7 +5,7 @@
 Exit codes, the same for all subcommands:
 
     0    done
-    1    verify found damage
+    1    verify found damage; serve could not start its workers
     2    wrong usage: an option, an argument or a HASHWACHT_ variable
     3    the input was refused: a list, or a digest to look up
     4    the store or a snapshot in it is unusable, or there is none
@@ -67,8 +67,9 @@ class _LazyGroup(click.Group):
 def _check_environment() -> None:
     """Stop at a misspelt variable: a setting that is silently not in force is worse than none."""
     for name in sorted(environ):
-        if name.startswith("HASHWACHT_") and name not in VARIABLES:
-            near = get_close_matches(name, VARIABLES, n=1)
+        upper = name.upper()  # the settings do not mind case
+        if upper.startswith("HASHWACHT_") and upper not in VARIABLES:
+            near = get_close_matches(upper, VARIABLES, n=1)
             hint = f" Did you mean {near[0]}?" if near else f" Known: {', '.join(sorted(VARIABLES))}."
             raise click.UsageError(f"the environment has {name}, which is no setting.{hint}")
 

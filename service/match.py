@@ -1,0 +1,136 @@
+"""Contents page of serving: what happens to a batch of digests, one named call per stage.
+
+    digests   service/forms.py         the request's texts or bytes, each good or invalid
+    Bloom     table.filter.probe       which of them may be listed: nearly always none, and then we are done
+    store     table.find               the label set of one that is, exactly
+    labels    view.verdict             who lists it, as what
+    policy    view.verdict             what that leads to; nothing, for classes that are off
+    verdict   match_columns, match_files   every item is a match, clear, invalid or counted as not loaded
+
+Synchronous from end to end: nothing here awaits, so a request sees one View. Whatever goes wrong raises; there is
+no partial answer. Replies are orjson bytes, sparse, in the order of the request.
+"""
+
+from __future__ import annotations
+
+import binascii
+from collections.abc import Iterator
+
+import orjson
+
+from service.forms import Column, Files
+from service.policy import Action, strongest
+from service.view import Verdict, View
+from snapshot.algorithms import Algorithm
+from snapshot.hexdigest import ParsedDigests
+from snapshot.reader import Table
+
+
+def match_columns(view: View, columns: list[Column]) -> bytes:
+    """Answer a request by column or packed: checked + not_loaded + invalid = sent."""
+    checked: dict[str, int] = {}
+    not_loaded: dict[str, int] = {}
+    matches: list[dict[str, object]] = []
+    invalid: list[dict[str, object]] = []
+    for algorithm, digests in columns:
+        name = algorithm.name
+        if digests.invalid:
+            invalid += [{"algorithm": name, "index": index, "reason": why} for index, why in digests.invalid]
+        table = view.tables.get(name)
+        if table is None:
+            not_loaded[name] = digests.count
+            continue
+        checked[name] = digests.count
+        for place, digest, verdict in listed(view, table, digests):
+            index = place if digests.positions is None else digests.positions[place]
+            text = digest_text(digest, algorithm)
+            matches.append(
+                {"algorithm": name, "index": index, "digest": text, "action": verdict.action, "labels": verdict.labels}
+            )
+    return orjson.dumps(
+        {
+            "snapshot_id": view.snapshot_id,
+            "overlay_version": view.overlay_version,
+            "checked": checked,
+            "not_loaded": not_loaded,
+            "matches": matches,
+            "invalid": invalid,
+        }
+    )
+
+
+def match_files(view: View, files: Files) -> bytes:
+    """Answer a request by file: match over invalid over clear, one verdict for each file."""
+    checked: dict[str, int] = {}
+    not_loaded: dict[str, int] = {}
+    looked_up: set[int] = set()
+    matched: dict[int, list[dict[str, object]]] = {}
+    actions: dict[int, list[Action]] = {}
+    for column in files.columns:
+        name = column.algorithm.name
+        table = view.tables.get(name)
+        if table is None:
+            not_loaded[name] = column.digests.count
+            continue
+        checked[name] = column.digests.count
+        looked_up.update(map(column.owner, range(column.digests.count)))
+        for place, digest, verdict in listed(view, table, column.digests):
+            index = column.owner(place)
+            text = digest_text(digest, column.algorithm)
+            matched.setdefault(index, []).append({"algorithm": name, "digest": text, "labels": verdict.labels})
+            actions.setdefault(index, []).append(verdict.action)
+    matches = [
+        {"index": index, "ref": files.refs[index], "action": strongest(actions[index]), "matched": matched[index]}
+        for index in sorted(matched)
+    ]
+    invalid = list(_invalid_files(files, set(matched), looked_up))
+    return orjson.dumps(
+        {
+            "snapshot_id": view.snapshot_id,
+            "overlay_version": view.overlay_version,
+            "checked": checked,
+            "not_loaded": not_loaded,
+            "files": {
+                "match": len(matches),
+                "clear": len(files.refs) - len(matches) - len(invalid),
+                "invalid": len(invalid),
+            },
+            "matches": matches,
+            "invalid": invalid,
+        }
+    )
+
+
+def listed(view: View, table: Table, digests: ParsedDigests) -> Iterator[tuple[int, bytes, Verdict]]:
+    """Yield (place among the packed ones, digest, verdict) of the digests that are a match, ascending."""
+    packed, length = digests.packed, table.algorithm.digest_bytes
+    for place in table.filter.probe(packed):
+        digest = packed[place * length : (place + 1) * length]
+        label_set_id = table.find(digest)
+        if label_set_id is None:
+            continue  # the filter's false positive
+        verdict = view.verdict(label_set_id)
+        if verdict is not None:
+            yield place, digest, verdict
+
+
+def _invalid_files(files: Files, matched: set[int], looked_up: set[int]) -> Iterator[dict[str, object]]:
+    """Yield the files that are neither a match nor may be called clear, each with the first reason that holds."""
+    malformed = files.malformed()
+    for index, ref in enumerate(files.refs):
+        if index in matched:
+            continue
+        if index in files.faults:
+            yield {"index": index, "ref": ref, "reason": files.faults[index]}
+        elif index in malformed:
+            algorithm, why = malformed[index]
+            yield {"index": index, "ref": ref, "reason": why, "algorithm": algorithm}
+        elif index not in looked_up:
+            yield {"index": index, "ref": ref, "reason": "not_checked"}
+
+
+def digest_text(digest: bytes, algorithm: Algorithm) -> str:
+    """Give a digest as replies show it: lower-case hex, or base64 for the algorithms that are handed around so."""
+    if algorithm.base64_length is not None:
+        return binascii.b2a_base64(digest, newline=False).decode("ascii")
+    return digest.hex()
