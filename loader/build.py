@@ -136,13 +136,13 @@ def normalise(batch: Batch, item: ListInput, labels: LabelTable, path: str) -> n
     count, length = batch.digests.shape
     rows = np.empty((count, length + LABEL_BYTES), dtype=np.uint8)
     rows[:, :length] = batch.digests
-    default = labels.number(LabelClass(item.list_id, item.category, item.tier), path)
-    numbers: int | list[int] = default
-    if batch.categories is not None:
-        numbers = [
-            default if name is None else labels.number(LabelClass(item.list_id, name, item.tier), path)
-            for name in batch.categories
-        ]
+    # Only classes that a row has: how many there are decides the width of ids, and so the snapshot's own id.
+    numbers: int | list[int]
+    if batch.categories is None:
+        numbers = labels.number(LabelClass(item.list_id, item.category, item.tier), path)
+    else:
+        names = (item.category if name is None else name for name in batch.categories)
+        numbers = [labels.number(LabelClass(item.list_id, name, item.tier), path) for name in names]
     if batch.references is not None:
         numbers = labels.add_references(numbers if isinstance(numbers, list) else [numbers] * count, batch.references)
     rows[:, length:] = np.broadcast_to(np.asarray(numbers, dtype="<u4"), count).copy().view(np.uint8).reshape(-1, 4)
@@ -172,7 +172,9 @@ def write_snapshot(
                 writer.append(merger.merge(rows, repeats, algorithm))
                 progress.advance(part.nbytes)
         progress.stage("checksums", None)
-        return writer.finish(classes=merger.class_facts(), lists=facts, merged=merger.merged, on_bytes=progress.advance)
+        # Counted from what came in: the spool has dropped repeats of a digest that comes very often.
+        merged = sum(spools.rows(algorithm) for algorithm in spools.algorithms()) - merger.distinct
+        return writer.finish(classes=merger.class_facts(), lists=facts, merged=merged, on_bytes=progress.advance)
 
 
 def _files(request: BuildRequest) -> list[str]:

@@ -201,7 +201,7 @@ def named_errors() -> Iterator[None]:
     except SnapshotError as error:
         _fail(error, error.reason, EXIT_STORE)
     except KeyboardInterrupt:
-        click.echo("interrupted; nothing was published", err=True)
+        click.echo("interrupted; `hashwacht show` tells what is live", err=True)
         sys.exit(EXIT_INTERRUPTED)
 
 

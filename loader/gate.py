@@ -8,7 +8,15 @@ from pathlib import Path
 from typing import Final
 
 from loader.errors import EmptyResult, LiveListMissing
-from snapshot.errors import CurrentDamaged, DamageError, EntriesDamaged, FilterDamaged, NoStore
+from snapshot.errors import (
+    CurrentDamaged,
+    DamageError,
+    EntriesDamaged,
+    FilterDamaged,
+    HistoryDamaged,
+    NoStore,
+    SnapshotMissing,
+)
 from snapshot.manifest import Manifest, filter_file, read_manifest
 from snapshot.reader import Snapshot, check_sizes, read_trusted_manifest
 from snapshot.store import Store
@@ -21,14 +29,13 @@ def lists_that_would_vanish(store: Store, list_ids: Collection[str], allowed: Co
     """Give the live lists that a compile of `list_ids` would drop, each of which must be among `allowed`.
 
     A compile is a whole snapshot, so a list it does not name is gone. Raises LiveListMissing for one that is not
-    allowed, before any file is read. A store without a readable live snapshot has nothing to lose.
+    allowed, or when nobody can tell, before any file is read. A store in which nothing is live has nothing to lose.
     """
     try:
-        current = store.current()
-        live = read_trusted_manifest(store.live_dir(current), current.manifest_sha256).list_ids
+        live = _live_lists(store)
     except NoStore:
         return []
-    except (CurrentDamaged, DamageError) as error:
+    except (CurrentDamaged, DamageError, SnapshotMissing) as error:
         raise LiveListMissing(
             f"what is live cannot be read, so nobody can tell whether a list would vanish: {error} "
             "Roll back first, or move CURRENT away to start anew."
@@ -42,6 +49,19 @@ def lists_that_would_vanish(store: Store, list_ids: Collection[str], allowed: Co
             f"if they shall go, say so with {flags}."
         )
     return vanishing
+
+
+def _live_lists(store: Store) -> frozenset[str]:
+    """Give the lists that the live generation was compiled from.
+
+    The history knows them, damaged snapshot or not. The manifest is second best: with the same entries in it, it
+    may be that of an earlier compile, with an empty list more or less.
+    """
+    current = store.current()
+    try:
+        return frozenset(facts.list_id for facts in store.history_entry(current.generation).lists)
+    except HistoryDamaged:
+        return read_trusted_manifest(store.live_dir(current), current.manifest_sha256).list_ids
 
 
 def refuse_empty(rows: int, files: Iterable[str], *, allow_empty: bool) -> None:

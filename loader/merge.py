@@ -70,7 +70,8 @@ class Merger:
         self._numbers = {members: number for number, members in enumerate(self._combinations)}
         self._ids = np.full(len(self._combinations), -1, dtype=np.int64)  # label-set id by combination
         self._counts: Counter[tuple[LabelClass, str]] = Counter()
-        self.merged = 0
+        #: Digests so far, each counted once.
+        self.distinct = 0
 
     def merge(self, rows: ByteMatrix, repeats: Mask, algorithm: Algorithm) -> ByteMatrix:
         """Turn rows as sort_rows gives them into records (m, L + id bytes), m distinct digests.
@@ -96,7 +97,7 @@ class Merger:
                 ids[~owns] = self._shared_ids(combined, algorithm)
             if owns.any():
                 ids[owns] = self._own_ids(group[~shares], numbers[~shares], algorithm)
-            self.merged += len(rows) - len(digests)
+        self.distinct += len(digests)
         stored = ids.astype(self._id_type).view(np.uint8).reshape(len(digests), -1)
         return np.concatenate([digests, stored], axis=1)
 

@@ -45,6 +45,8 @@ class Spools:
 
     def add(self, algorithm: Algorithm, rows: ByteMatrix) -> None:
         """Take rows of shape (n, algorithm.digest_bytes + LABEL_BYTES). Raises StoreFull, StoreUnusable."""
+        if not len(rows):
+            return  # an algorithm without rows has no place in a snapshot
         spool = self._spools.get(algorithm.name)
         if spool is None:
             file = self._directory / f"{algorithm.name}.spool"
@@ -162,6 +164,12 @@ class _Spool:
                 deeper.add(rows)
                 if deeper.held_bytes > 4 * self._part_limit:
                     deeper.spill()
+            # There can be as many levels as bytes in a digest, so none may hold anything while a deeper one is at
+            # work, the first aside: neither the last piece, nor what was handed on, nor the partitions to come.
+            del rows
+            self._held[value] = []
+            if self._depth and self.held_bytes:
+                self.spill()
             yield from deeper.parts()
         finally:
             deeper.close()

@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
 
 import click
 
@@ -73,8 +73,8 @@ def show(store: Path, as_json: bool) -> None:
             manifest = snapshot.manifest
     if as_json:
         print_json({
-            "generation": current.generation, "overlay_version": current.overlay_version,
-            "issued_at": current.issued_at, "by": current.by, **manifest.model_dump(mode="json"),
+            **current.model_dump(mode="json", include={"generation", "overlay_version", "issued_at", "by"}),
+            **manifest.model_dump(mode="json"),
             "entries": manifest.entries, "bytes": manifest.total_bytes, "measured_false_positive_rate": measured,
         })  # fmt: skip
         return
@@ -161,10 +161,10 @@ def rollback(store: Path, as_json: bool, snapshot_id: str | None) -> None:
 @click.option(
     "--algorithm", type=click.Choice(list(ALGORITHMS)), help="Algorithm of the digests; without it by length."
 )
-@click.option("--file", "file", type=click.File("r", errors="surrogateescape"), help="Read digests from a file too, one a line.")
+@click.option("--file", "file", type=click.File("rb"), help="Read digests from a file too, one a line.")
 @json_option
 @click.argument("digests", nargs=-1, metavar="[HEX...]")
-def lookup(store: Path, algorithm: str | None, file: Any, as_json: bool, digests: Sequence[str]) -> None:
+def lookup(store: Path, algorithm: str | None, file: BinaryIO | None, as_json: bool, digests: Sequence[str]) -> None:
     """Look digests up in the live snapshot, offline.
 
     HEX are hexdigests; `-` reads them from standard input, one a line. Exits with 3 if one of them is no digest; the
@@ -191,14 +191,21 @@ def lookup(store: Path, algorithm: str | None, file: Any, as_json: bool, digests
     sys.exit(EXIT_REFUSED if refused else 0)
 
 
-def _texts(digests: Sequence[str], file: Any) -> Iterator[str]:
+def _texts(digests: Sequence[str], file: BinaryIO | None) -> Iterator[str]:
     for text in digests:
         if text == "-":
-            yield from (line.rstrip("\r\n") for line in sys.stdin if line.strip())
+            yield from _lines(sys.stdin.buffer)
         else:
             yield text
     if file is not None:
-        yield from (line.rstrip("\r\n") for line in file if line.strip())
+        yield from _lines(file)
+
+
+def _lines(file: BinaryIO) -> Iterator[str]:
+    """Yield the lines that are not blank; bytes that are no UTF-8 come through, to be called invalid."""
+    for line in file:
+        if line.strip():
+            yield line.rstrip(b"\r\n").decode(errors="surrogateescape")
 
 
 def _answer(snapshot: Snapshot, text: str, declared: Algorithm | None) -> dict[str, Any]:
@@ -226,7 +233,8 @@ def _line(answer: dict[str, Any]) -> str:
         labels = "; ".join(" / ".join(label.values()) for label in answer["labels"])
         return f"{answer['digest']}  {answer['algorithm']}  listed  {labels}"
     if answer["verdict"] == "invalid":
-        return f"{answer['digest']}  invalid: {answer['detail']}"
+        shown = answer["digest"].encode(errors="backslashreplace").decode()  # it may be no text at all
+        return f"{shown}  invalid: {answer['detail']}"
     if answer["verdict"] == "not_loaded":
         return f"{answer['digest']}  {answer['algorithm']}  not loaded: no list with {answer['algorithm']} is live"
     return f"{answer['digest']}  {answer['algorithm']}  not listed"

@@ -130,9 +130,10 @@ def _patched(rows: ByteMatrix, foreign: bytes, zero: bytes) -> tuple[ByteMatrix,
     return np.where(good[:, None], rows, np.frombuffer(zero, dtype=np.uint8)), good
 
 
-@dataclass(frozen=True, slots=True)
+# Not frozen: that would treble what it costs to make one, and every request makes one.
+@dataclass(slots=True)
 class ParsedDigests:
-    """The outcome of parsing n texts of one algorithm, order kept.
+    """The outcome of parsing n texts of one algorithm, order kept. To be read only.
 
     `packed` holds the good ones as raw digests one after the other. `positions` is None when all were good,
     else the index that each good one had among the n. `invalid` lists (index, reason) of the others.

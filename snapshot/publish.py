@@ -18,6 +18,7 @@ import os
 import secrets
 import shutil
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -32,6 +33,7 @@ from snapshot.errors import (
     SnapshotMissing,
     StoreError,
     StoreLocked,
+    StoreUnusable,
     wrapped_os_errors,
 )
 from snapshot.manifest import MANIFEST, ListFacts, Manifest, sha256_hex
@@ -117,19 +119,35 @@ class Publisher:
         target = store.snapshot_dir(manifest.snapshot_id)
         lists = manifest.lists
         existing = self._sound_manifest(manifest.snapshot_id)
-        if existing is not None:
-            manifest, manifest_sha256 = existing
-        else:
-            with wrapped_os_errors("publishing", target):
-                manifest_sha256 = sha256_hex((directory / MANIFEST).read_bytes())
-                if target.exists():  # damaged, or left by a compile that was killed here
-                    target.rename(store.tmp / f"replaced-{secrets.token_hex(4)}")
-                directory.rename(target)
-                _fsync_directory(store.snapshots)
-        current, removed = self._swap(
-            "compile", manifest, manifest_sha256, by=by, lists=lists, dropped_lists=dropped_lists
-        )
+        is_new = existing is None and not target.exists()
+        try:
+            if existing is not None:
+                manifest, manifest_sha256 = existing
+            else:
+                with wrapped_os_errors("publishing", target):
+                    manifest_sha256 = sha256_hex((directory / MANIFEST).read_bytes())
+                    if not is_new:  # damaged, or left by a compile that was killed here
+                        target.rename(store.tmp / f"replaced-{secrets.token_hex(4)}")
+                    directory.rename(target)
+                    _fsync_directory(store.snapshots)
+            current, removed = self._swap(
+                "compile", manifest, manifest_sha256, by=by, lists=lists, dropped_lists=dropped_lists
+            )
+        except BaseException:
+            if is_new:
+                self._take_back(target)
+            raise
         return Published(current, manifest, existing is not None, removed)
+
+    def _take_back(self, target: Path) -> None:
+        """Remove a snapshot that did not go live after all: a full disk shall be no fuller than before."""
+        with suppress(OSError, StoreError):  # the next compile removes it too
+            try:
+                is_live = self._store.current().snapshot_id == target.name
+            except NoStore:
+                is_live = False
+            if not is_live:
+                target.rename(self._store.tmp / f"failed-{secrets.token_hex(4)}")
 
     def rollback(
         self, snapshot_id: str | None, *, by: str, on_bytes: Callable[[int], None] = lambda count: None
@@ -217,12 +235,16 @@ class Publisher:
         return [name for name in dict.fromkeys(order) if name in present][:RETAINED]
 
     def _prune(self, retained: Sequence[str]) -> tuple[str, ...]:
-        """Unlink the snapshots that are not retained; processes that have one mapped keep their copy."""
+        """Remove the snapshots that are not retained; processes that have one mapped keep their copy.
+
+        Each leaves snapshots/ in one step, since a half removed one would look damaged; with tmp/ it is unlinked.
+        """
         removed = []
         for path in sorted(self._store.snapshots.iterdir()):
             if path.name not in retained:
-                shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink()
-                removed.append(path.name)
+                with suppress(OSError):  # what is live is live; the next compile tries again
+                    path.rename(self._store.tmp / f"removed-{secrets.token_hex(4)}")
+                    removed.append(path.name)
         return tuple(removed)
 
     def _sound_manifest(self, snapshot_id: str) -> tuple[Manifest, str] | None:
@@ -234,7 +256,7 @@ class Publisher:
         try:
             manifest = read_trusted_manifest(directory, recorded)
             check_files(directory, manifest)
-        except DamageError:
+        except (DamageError, StoreUnusable):  # bad bytes, or bytes that the disk no longer gives
             return None
         return manifest, recorded
 

@@ -78,24 +78,33 @@ class Table:
             raise EntriesDamaged(self._path, f"LMDB: {error}") from error
 
     def records(self) -> Iterator[tuple[bytes, int]]:
-        """Yield (digest, label-set id) of every entry, ascending. For checks and comparisons, not for requests."""
+        """Yield (digest, label-set id) of every entry, ascending. For checks and comparisons, not for requests.
+
+        Raises EntriesDamaged when LMDB fails.
+        """
         length, record_bytes = self.algorithm.digest_bytes, self._record_bytes
-        more = self._cursor.first()
-        while more:
-            block = self._block()
-            for at in range(0, len(block), record_bytes):
-                yield block[at : at + length], int.from_bytes(block[at + length : at + record_bytes], "little")
-            more = self._cursor.next()
+        with _lmdb_errors(self._path):
+            more = self._cursor.first()
+            while more:
+                block = self._block()
+                for at in range(0, len(block), record_bytes):
+                    yield block[at : at + length], int.from_bytes(block[at + length : at + record_bytes], "little")
+                more = self._cursor.next()
 
     def at_or_after(self, digest: bytes) -> bytes | None:
-        """Give the first digest of the first block that ends at or after `digest`; for samples."""
-        return self._block()[: self.algorithm.digest_bytes] if self._cursor.set_range(digest) else None
+        """Give the first digest of the first block that ends at or after `digest`; for samples.
+
+        Raises EntriesDamaged when LMDB fails.
+        """
+        with _lmdb_errors(self._path):
+            return self._block()[: self.algorithm.digest_bytes] if self._cursor.set_range(digest) else None
 
     def first_digest(self) -> bytes:
         """Give the smallest digest: the canary of /readyz. Raises EntriesDamaged when there is none."""
-        if not self._cursor.first():
-            raise EntriesDamaged(self._path, f"no block of {self.algorithm.name}")
-        return self._block()[: self.algorithm.digest_bytes]
+        with _lmdb_errors(self._path):
+            if not self._cursor.first():
+                raise EntriesDamaged(self._path, f"no block of {self.algorithm.name}")
+            return self._block()[: self.algorithm.digest_bytes]
 
 
 class Snapshot:
@@ -138,7 +147,12 @@ class Snapshot:
 
     def _table(self, algorithm: Algorithm, facts: AlgorithmFacts) -> Table:
         bloom_path = self.directory / filter_file(algorithm.name)
-        bloom = MappedFilter(bloom_path, algorithm)
+        try:
+            bloom = MappedFilter(bloom_path, algorithm)
+        except FileNotFoundError:  # retention may unlink a snapshot between the look at its sizes and this one
+            raise FileMissing(bloom_path, "is missing") from None
+        except OSError as error:
+            raise StoreUnusable(f"{bloom_path}: {error.strerror}") from error
         shape = (bloom.num_slices, bloom.bits_per_slice, bloom.count, bloom.false_positive_rate)
         manifest = self.manifest
         if shape != (
@@ -235,7 +249,11 @@ def check_files(directory: Path, manifest: Manifest, *, on_bytes: Callable[[int]
     piece read. Cost: the slower of disk and SHA-256 (0.5 to 2 GB/s a core).
     """
     check_sizes(directory, manifest)
-    for entry in sorted(directory.iterdir()):
+    try:
+        entries = sorted(directory.iterdir())
+    except OSError as error:
+        raise StoreUnusable(f"{directory}: {error.strerror}") from error
+    for entry in entries:
         if entry.name != MANIFEST and entry.name not in manifest.files:
             raise UnexpectedFile(entry, "does not belong to the snapshot")
     for name, facts in manifest.files.items():
@@ -263,5 +281,7 @@ def file_sha256(path: Path, on_bytes: Callable[[int], None] = lambda count: None
 def _lmdb_errors(path: Path) -> Iterator[None]:
     try:
         yield
+    except (lmdb.ReadonlyError, lmdb.MemoryError) as error:  # LMDB's names for EACCES and ENOMEM
+        raise StoreUnusable(f"{path}: LMDB: {error}") from error
     except lmdb.Error as error:
         raise EntriesDamaged(path, f"LMDB: {error}") from error

@@ -12,6 +12,7 @@ Writing is `snapshot/publish.py`'s.
 
 from __future__ import annotations
 
+import stat
 from datetime import datetime
 from pathlib import Path
 from typing import Final, Literal
@@ -103,9 +104,15 @@ class Store:
         return parse_current(self.read_current_bytes(), self.current_file)
 
     def live_dir(self, current: Current) -> Path:
-        """Give the directory of the live snapshot. Raises SnapshotMissing when it is not there."""
+        """Give the directory of the live snapshot. Raises SnapshotMissing when it is not there, StoreUnusable."""
         directory = self.snapshot_dir(current.snapshot_id)
-        if not directory.is_dir():
+        try:
+            is_there = stat.S_ISDIR(directory.stat().st_mode)
+        except (FileNotFoundError, NotADirectoryError):
+            is_there = False
+        except OSError as error:
+            raise StoreUnusable(f"{directory}: {error.strerror}") from error
+        if not is_there:
             raise SnapshotMissing(
                 f"{self.current_file} names snapshot {current.snapshot_id}, which is not in {self.snapshots}. "
                 "Compile again, or roll back to a snapshot that is there."
@@ -164,7 +171,7 @@ def parse_current(raw: bytes, path: Path) -> Current:
         return Current.model_validate(orjson.loads(raw))
     except (orjson.JSONDecodeError, ValidationError) as error:
         raise CurrentDamaged(
-            f"{path}: is damaged ({_first_line(error)}). `hashwacht rollback` or a compile writes a new one."
+            f"{path}: is damaged ({_first_line(error)}). `hashwacht rollback` to a snapshot's id writes it anew."
         ) from None
 
 

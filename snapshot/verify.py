@@ -1,16 +1,19 @@
 """Checking a whole store, byte by byte: is every published snapshot what it was when it was published?
 
 CURRENT and the history vouch for each manifest by its SHA-256, and a manifest for each of its files. What
-nothing vouches for is a leftover of a killed compile: said, but no damage.
+nothing vouches for, or what the live generation does not retain, is a leftover of a killed compile (one that was
+killed while it removed old snapshots included): said, but no damage.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from snapshot.errors import CurrentDamaged, SnapshotError, SnapshotMissing, UnexpectedFile
+from snapshot.errors import CurrentDamaged, SnapshotError, SnapshotMissing, StoreUnusable, UnexpectedFile
 from snapshot.manifest import Manifest
 from snapshot.reader import Snapshot, check_files, read_trusted_manifest
 from snapshot.store import Current, HistoryEntry, Store
@@ -36,10 +39,19 @@ class VerifyReport:
 def verify_store(store: Store, *, on_bytes: Callable[[int], None] = lambda count: None) -> VerifyReport:
     """Check CURRENT, the history's chain and every file under snapshots/; never raises for damage, but reports it.
 
-    Raises NoStore when there is nothing to check. Cost: one SHA-256 over everything that is retained.
+    Raises NoStore when there is nothing to check, StoreUnusable when it cannot be looked at. Cost: one SHA-256 over
+    everything that is retained.
     """
+    while True:
+        before = store.read_current_bytes()
+        report = _verify_as_it_is(store, on_bytes)
+        # A publish meanwhile removes what was to be kept until then: no damage, so look again.
+        if report.whole or store.read_current_bytes() == before:
+            return report
+
+
+def _verify_as_it_is(store: Store, on_bytes: Callable[[int], None]) -> VerifyReport:
     report = VerifyReport()
-    store.read_current_bytes()  # NoStore, StoreUnusable
     vouched: dict[str, str] = {}
     current = _check_current(store, report)
     history = _check_history(store, current, report)
@@ -47,17 +59,33 @@ def verify_store(store: Store, *, on_bytes: Callable[[int], None] = lambda count
         vouched[entry.snapshot_id] = entry.manifest_sha256
     if current is not None:
         vouched[current.snapshot_id] = current.manifest_sha256
-    present = sorted(store.snapshots.iterdir()) if store.snapshots.is_dir() else []
-    for path in present:
-        _check_snapshot(path, vouched, report, on_bytes)
     expected = set(history[0].retained) if history else set()
     if current is not None:
         expected.add(current.snapshot_id)
-    for missing in sorted(expected - {path.name for path in present}):
+    if history:
+        vouched = {snapshot_id: sha256 for snapshot_id, sha256 in vouched.items() if snapshot_id in expected}
+    present = _present(store)
+    for path, is_directory in present.items():
+        if is_directory:
+            _check_snapshot(path, vouched, report, on_bytes)
+        else:
+            report.damage.append(UnexpectedFile(path, "does not belong into a store"))
+    for missing in sorted(expected - {path.name for path, is_directory in present.items() if is_directory}):
         report.damage.append(SnapshotMissing(f"{store.snapshot_dir(missing)}: is missing"))
-    if store.tmp.is_dir():
+    with suppress(OSError):  # no part of the store, and a compile at work removes it when it ends
         report.leftovers.extend(sorted(f"tmp/{path.name}" for path in store.tmp.iterdir()))
     return report
+
+
+def _present(store: Store) -> dict[Path, bool]:
+    """Give what lies under snapshots/, ascending, with whether it is a directory. Raises StoreUnusable."""
+    try:
+        with os.scandir(store.snapshots) as found:
+            return dict(sorted((Path(entry.path), entry.is_dir()) for entry in found))
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        raise StoreUnusable(f"{store.snapshots}: {error.strerror}") from error
 
 
 def _check_current(store: Store, report: VerifyReport) -> Current | None:
@@ -91,7 +119,11 @@ def _check_history(store: Store, current: Current | None, report: VerifyReport) 
 def _readable_history(store: Store) -> list[HistoryEntry]:
     """Give the entries that can be read, newest first, for a store whose chain is broken."""
     entries = []
-    for generation in reversed(store.generations()):
+    try:
+        generations = store.generations()
+    except SnapshotError:
+        return []  # the same: whoever followed the chain has named it
+    for generation in reversed(generations):
         try:
             entries.append(store.history_entry(generation))
         except SnapshotError:
@@ -100,9 +132,6 @@ def _readable_history(store: Store) -> list[HistoryEntry]:
 
 
 def _check_snapshot(path: Path, vouched: dict[str, str], report: VerifyReport, on_bytes: Callable[[int], None]) -> None:
-    if not path.is_dir():
-        report.damage.append(UnexpectedFile(path, "does not belong into a store"))
-        return
     if path.name not in vouched:
         report.leftovers.append(f"snapshots/{path.name}")
         return

@@ -49,7 +49,13 @@ def hashwacht(*arguments: str | Path, stdin: bytes = b"", code: int = 0, **chang
     Whatever happens, it shows no traceback and no warning of Python: those are for developers.
     """
     done = subprocess.run(
-        command_line(*arguments), input=stdin, capture_output=True, env=environment(**changes), cwd=ROOT, timeout=120
+        command_line(*arguments),
+        input=stdin,
+        capture_output=True,
+        env=environment(**changes),
+        cwd=ROOT,
+        timeout=120,
+        check=False,
     )
     finished = Finished(done.returncode, done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace"))
     assert finished.code == code, f"exit {finished.code}, expected {code}: {arguments}\n{finished.out}{finished.err}"

@@ -1,0 +1,155 @@
+"""The golden snapshots: today's compiler gives the committed bytes, and today's reader understands them.
+
+LMDB gives the same bytes for the same writes: py-lmdb clears new pages, and compiles whose malloc was told to fill
+memory with rubbish gave the same file. Only the page size is the machine's; where it is not 4 KiB, entries are
+compared by what they say.
+"""
+
+from __future__ import annotations
+
+import csv
+import random
+from pathlib import Path
+
+import lmdb
+import pytest
+
+from snapshot.algorithms import ALGORITHMS
+from snapshot.labels import Label, LabelSet, Tier, label_set
+from snapshot.manifest import ENTRIES, FORMAT_VERSION, MANIFEST, parse_manifest, sha256_hex
+from snapshot.reader import Snapshot, check_files
+from tests.golden.regenerate import GOLDEN, HERE, LISTS, Golden, compile_golden, from_text, to_text
+
+REMEDY = """{name}: {file} is not what was committed, so a snapshot written by an older hashwacht may be misread.
+
+If you did not mean to change the format, this is a defect.
+If you did: raise FORMAT_VERSION in snapshot/manifest.py, say in docs/snapshot-format.md what changed, and write the
+golden files anew with `python tests/golden/regenerate.py`. Commit all three together.
+"""
+
+every_golden = pytest.mark.parametrize("golden", GOLDEN, ids=lambda golden: golden.name)
+
+
+def committed(golden: Golden) -> dict[str, bytes]:
+    texts = {path.name.removesuffix(".hex"): path.read_text("ascii") for path in (HERE / golden.name).iterdir()}
+    return {name: from_text(text) for name, text in texts.items()}
+
+
+def page_size(tmp_path: Path) -> int:
+    with lmdb.open(str(tmp_path / "empty"), subdir=False) as env:
+        return int(env.stat()["psize"])
+
+
+@pytest.fixture
+def opened(tmp_path: Path):
+    """Write the committed bytes into a directory, and open them."""
+    snapshots: list[Snapshot] = []
+
+    def open_files(name: str, files: dict[str, bytes]) -> Snapshot:
+        snapshot_id = parse_manifest(files[MANIFEST], Path(MANIFEST)).snapshot_id
+        directory = tmp_path / name / snapshot_id
+        directory.mkdir(parents=True)
+        for file, content in files.items():
+            (directory / file).write_bytes(content)
+        snapshots.append(Snapshot.open(directory, sha256_hex(files[MANIFEST])))
+        return snapshots[-1]
+
+    yield open_files
+    for snapshot in snapshots:
+        snapshot.close()
+
+
+def content_of(snapshot: Snapshot) -> dict[tuple[str, bytes], LabelSet]:
+    return {
+        (name, digest): snapshot.labels(number)
+        for name, table in snapshot.tables.items()
+        for digest, number in table.records()
+    }
+
+
+@every_golden
+def test_the_compiler_writes_what_was_committed(golden: Golden, tmp_path: Path, opened) -> None:
+    old, new = committed(golden), compile_golden(golden, tmp_path / "store")
+    assert old.keys() == new.keys(), REMEDY.format(name=golden.name, file="the set of files")
+    by_bytes = old.keys()
+    if page_size(tmp_path) != parse_manifest(old[MANIFEST], Path(MANIFEST)).page_size:
+        by_bytes -= {ENTRIES, MANIFEST}
+        assert content_of(opened("new", new)) == content_of(opened("old", old))
+    for name in sorted(by_bytes):
+        # Not compared by assert, which would print both in full.
+        if new[name] != old[name]:
+            pytest.fail(REMEDY.format(name=golden.name, file=name))
+
+
+def test_the_committed_format_is_the_current_one() -> None:
+    for golden in GOLDEN:
+        manifest = parse_manifest(committed(golden)[MANIFEST], Path(MANIFEST))
+        assert manifest.format_version == FORMAT_VERSION
+
+
+def from_lists(golden: Golden) -> dict[tuple[str, bytes], LabelSet]:
+    """Read the golden hash lists once more, by hand."""
+    labels: dict[tuple[str, bytes], list[Label]] = {}
+    by_length = {2 * a.digest_bytes: a.name for a in ALGORITHMS.values()}
+
+    def add(text: str, list_id: str, category: str, tier: Tier, reference: str | None = None) -> None:
+        labels.setdefault((by_length[len(text)], bytes.fromhex(text)), []).append(
+            Label(list_id, category, tier, reference)
+        )
+
+    lists = {item.list_id for item in golden.lists}
+    for name, tier in (("police", Tier.BASELINE), ("vectors", Tier.INVESTIGATIVE)):
+        for line in (LISTS / f"{name}.txt").read_text().splitlines():
+            if name in lists and not line.startswith("#"):
+                add(line, name, "default", tier)
+    for name, tier, category in (("hotline", Tier.ILLEGAL, "unsorted"), ("cases", Tier.OTHER, "default")):
+        with (LISTS / f"{name}.csv").open(newline="", encoding="utf-8") as stream:
+            for row in csv.DictReader(stream):
+                for algorithm in ALGORITHMS:
+                    if name in lists and row.get(algorithm):
+                        add(row[algorithm], name, row["category"] or category, tier, row.get("reference") or None)
+    return {key: label_set(found) for key, found in labels.items()}
+
+
+@every_golden
+def test_the_reader_finds_everything_in_the_committed_bytes(golden: Golden, rng: random.Random, opened) -> None:
+    expected = from_lists(golden)
+    assert {name for name, _ in expected} == set(ALGORITHMS)
+    snapshot = opened("old", committed(golden))
+    check_files(snapshot.directory, snapshot.manifest)
+    snapshot.check_canary()
+    assert snapshot.manifest.label_set_id_bytes == {"short-ids": 2, "long-ids": 4}[golden.name]
+    assert all(facts.blocks > 1 for facts in snapshot.manifest.algorithms.values())
+    assert content_of(snapshot) == expected
+    for name, table in snapshot.tables.items():
+        members = [digest for of, digest in expected if of == name]
+        assert table.filter.probe(b"".join(members)) == list(range(len(members)))
+        for digest in members:
+            assert snapshot.labels(table.find(digest)) == expected[name, digest]
+        strangers = [rng.randbytes(table.algorithm.digest_bytes) for _ in range(1000)]
+        assert [digest for digest in strangers if table.find(digest) is not None] == []
+
+
+def test_references_are_there_and_shared_digests_have_several_labels() -> None:
+    """What the golden lists were made for: without these they would prove less than they seem to."""
+    long = from_lists(GOLDEN[1])
+    assert sum(any(label.reference for label in labels) for labels in long.values()) > 50
+    assert {tier for labels in long.values() for tier in (label.tier for label in labels)} == {
+        Tier.BASELINE, Tier.ILLEGAL, Tier.INVESTIGATIVE, Tier.OTHER,
+    }  # fmt: skip
+    assert max(len({label.list_id for label in labels}) for labels in long.values()) == 3
+
+
+def test_files_are_small_and_the_text_comes_back(rng: random.Random) -> None:
+    for golden in GOLDEN:
+        assert all(path.stat().st_size < 200_000 for path in (HERE / golden.name).iterdir())
+    for size in (0, 1, 31, 32, 33, 5000):
+        content = bytearray(rng.randbytes(size))
+        content[size // 4 : size // 2] = bytes(size // 2 - size // 4)
+        assert from_text(to_text(bytes(content))) == content
+
+
+def test_a_golden_text_changed_by_hand_is_refused() -> None:
+    text = to_text(b"some bytes")
+    with pytest.raises(ValueError, match="changed by hand"):
+        from_text(text.replace("00000000 7", "00000000 6"))
