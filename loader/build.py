@@ -18,8 +18,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-
-import numpy as np
+from typing import Literal
 
 from loader import gate
 from loader.label_numbers import LabelTable
@@ -27,16 +26,17 @@ from loader.merge import Merger, sort_rows
 from loader.progress import Progress, Silent
 from loader.readers import choose_reader
 from loader.readers.base import Batch, ReadOptions
-from loader.report import CompileReport, FileReport, check_bad_lines
+from loader.report import CompileReport, FileReport, check_bad_lines, refuse_cut_files
 from loader.sources import ListFile
-from loader.spool import LABEL_BYTES, Spools
+from loader.spool import LABEL_BYTES, Spools, numbered_rows
+from snapshot.hexdigest import ByteMatrix
 from snapshot.labels import LabelClass, Tier
 from snapshot.manifest import ListFacts, Manifest
 from snapshot.publish import Published, Publisher
 from snapshot.store import Store
 from snapshot.writer import SnapshotWriter
 
-#: With up to so many classes and no references, every combination of classes has an id of 2 bytes.
+#: Up to so many classes have at most 2^16 combinations: without references, ids of 2 bytes are enough.
 _MAX_CLASSES_OF_SHORT_IDS = 16
 
 
@@ -88,6 +88,7 @@ def build(request: BuildRequest, progress: Progress | None = None) -> BuildResul
         with LabelTable(work) as labels, Spools(work, request.memory_mib << 20) as spools:
             report, facts = read_lists(request, labels, spools, progress)
             check_bad_lines(report, request.max_bad_share)
+            refuse_cut_files(report)
             gate.refuse_empty(report.digest_count, _files(request), allow_empty=request.allow_empty)
             manifest = write_snapshot(work / "snapshot", request, labels, spools, facts, progress)
         report.merged = manifest.merged
@@ -104,49 +105,43 @@ def read_lists(
     facts = []
     progress.stage("reading", _input_bytes(request))
     for item in request.lists:
-        files = []
-        for path in item.files:
-            file_report = FileReport(path, item.format or "")
-            files.append(file_report)
-            report.files.append(file_report)
-            for batch in parse(path, item, file_report, progress):
-                spools.add(batch.algorithm, normalise(batch, item, labels, path))
+        reports = [FileReport(path, item.format or "") for path in item.files]
+        report.files += reports
+        for file_report in reports:
+            for batch in parse(item, file_report, progress):
+                spools.add(batch.algorithm, normalise(batch, item, labels, file_report.path))
         facts.append(
             ListFacts(
                 list_id=item.list_id,
-                files=len(files),
-                lines=sum(file.lines_read for file in files),
-                digests=sum(file.digest_count for file in files),
-                refused=sum(file.bad_line_count for file in files),
+                files=len(reports),
+                lines=sum(file.lines_read for file in reports),
+                digests=sum(file.digest_count for file in reports),
+                refused=sum(file.bad_line_count for file in reports),
             )
         )
     return report, facts
 
 
-def parse(path: str, item: ListInput, report: FileReport, progress: Progress) -> Iterator[Batch]:
+def parse(item: ListInput, report: FileReport, progress: Progress) -> Iterator[Batch]:
     """Yield the digests of one file, read by the reader that the operator named or that recognises it."""
-    with ListFile(path, progress.advance) as source:
+    with ListFile(report.path, progress.advance) as source:
         reader = choose_reader(source, item.format, item.options)
         report.format = reader.name
         yield from reader.read(source, item.options, report)
 
 
-def normalise(batch: Batch, item: ListInput, labels: LabelTable, path: str) -> np.typing.NDArray[np.uint8]:
+def normalise(batch: Batch, item: ListInput, labels: LabelTable, path: str) -> ByteMatrix:
     """Put a label number behind each digest of a batch: rows of shape (n, L + 4)."""
-    count, length = batch.digests.shape
-    rows = np.empty((count, length + LABEL_BYTES), dtype=np.uint8)
-    rows[:, :length] = batch.digests
     # Only classes that a row has: how many there are decides the width of ids, and so the snapshot's own id.
-    numbers: int | list[int]
     if batch.categories is None:
-        numbers = labels.number(LabelClass(item.list_id, item.category, item.tier), path)
+        numbers = [labels.number(LabelClass(item.list_id, item.category, item.tier), path)]  # one for all
     else:
         names = (item.category if name is None else name for name in batch.categories)
         numbers = [labels.number(LabelClass(item.list_id, name, item.tier), path) for name in names]
     if batch.references is not None:
-        numbers = labels.add_references(numbers if isinstance(numbers, list) else [numbers] * count, batch.references)
-    rows[:, length:] = np.broadcast_to(np.asarray(numbers, dtype="<u4"), count).copy().view(np.uint8).reshape(-1, 4)
-    return rows
+        each = numbers * len(batch.digests) if batch.categories is None else numbers
+        numbers = labels.add_references(each, batch.references)
+    return numbered_rows(batch.digests, numbers)
 
 
 def write_snapshot(
@@ -159,16 +154,15 @@ def write_snapshot(
 ) -> Manifest:
     """Sort → merge → write: spooled rows become a finished snapshot directory, not live yet."""
     short = not labels.has_references and len(labels.classes) <= _MAX_CLASSES_OF_SHORT_IDS
-    with SnapshotWriter(
-        directory, false_positive_rate=request.false_positive_rate, label_set_id_bytes=2 if short else 4
-    ) as writer:
-        merger = Merger(labels, writer, 2 if short else 4)
+    id_bytes: Literal[2, 4] = 2 if short else 4
+    rate = request.false_positive_rate
+    with SnapshotWriter(directory, false_positive_rate=rate, label_set_id_bytes=id_bytes) as writer:
+        merger = Merger(labels, writer, id_bytes)  # it stores label sets as it meets them
         for algorithm in spools.algorithms():
-            row_bytes = algorithm.digest_bytes + LABEL_BYTES
-            progress.stage(f"writing {algorithm.name}", spools.rows(algorithm) * row_bytes)
+            progress.stage(f"writing {algorithm.name}", spools.rows(algorithm) * (algorithm.digest_bytes + LABEL_BYTES))
             writer.begin(algorithm)
-            for part, depth in spools.parts(algorithm):
-                rows, repeats = sort_rows(part, algorithm, depth)
+            for part, shared_bytes in spools.parts(algorithm):
+                rows, repeats = sort_rows(part, algorithm, shared_bytes)
                 writer.append(merger.merge(rows, repeats, algorithm))
                 progress.advance(part.nbytes)
         progress.stage("checksums", None)

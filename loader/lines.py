@@ -111,6 +111,8 @@ class _Splitter:
             self._begun = self._begun[:0]
         if len(breaks):
             yield from self._chunks(data, breaks)
+            if int(breaks[-1]) == len(data):
+                self._report.unended_line = self._report.lines_read
         # One byte may be the CR of an ending whose LF is still to come.
         if len(self._begun) > MAX_LINE_BYTES + 1:
             self._refuse_long()

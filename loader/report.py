@@ -12,7 +12,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Final
 
-from loader.errors import TooManyBadLines
+from loader.errors import ListTruncated, TooManyBadLines
 from snapshot.algorithms import Algorithm
 
 #: Bad lines that are named, of a file and of a compile; the others are only counted.
@@ -54,6 +54,9 @@ class FileReport:
     digests: Counter[str] = field(default_factory=Counter)
     bad_line_count: int = 0
     bad_lines: list[BadLine] = field(default_factory=list)
+    #: Number of the last refused line, and of a last line that has no line end; 0 for none.
+    last_bad_line: int = 0
+    unended_line: int = 0
 
     @property
     def digest_count(self) -> int:
@@ -64,11 +67,6 @@ class FileReport:
     def is_empty(self) -> bool:
         """Whether there was nothing in it: no digest and no refused line."""
         return not self.digest_count and not self.bad_line_count
-
-    @property
-    def bad_share(self) -> float:
-        """Refused lines as a share of the lines read, from 0 to 1."""
-        return self.bad_line_count / self.lines_read if self.lines_read else 0.0
 
     @property
     def names_more(self) -> bool:
@@ -86,13 +84,15 @@ class FileReport:
         Lines may come in any order; the first of the file are the ones that stay named.
         """
         self.bad_line_count += line_count
+        self.last_bad_line = max(self.last_bad_line, line + line_count - 1)
         if self.names_more or line < self.bad_lines[-1].line:
             insort(self.bad_lines, BadLine(self.path, line, field, why), key=lambda bad: bad.line)
             del self.bad_lines[NAMED_BAD_LINES:]
 
-    def refuse_unnamed(self, line_count: int) -> None:
-        """Count bad lines without naming them."""
+    def refuse_unnamed(self, line_count: int, last_line: int) -> None:
+        """Count bad lines without naming them; `last_line` is the number of the last of them."""
         self.bad_line_count += line_count
+        self.last_bad_line = max(self.last_bad_line, last_line)
 
 
 @dataclass(slots=True)
@@ -151,6 +151,20 @@ def check_bad_lines(report: CompileReport, max_bad_share: float) -> None:
         if file.bad_line_count > limit * file.lines_read:
             what = f"of {file.path} refused"
             raise TooManyBadLines(_message(file.bad_lines, file.bad_line_count, file.lines_read, limit, what))
+
+
+def refuse_cut_files(report: CompileReport) -> None:
+    """Raise ListTruncated for a file whose last line is malformed and has no line end: a transfer that broke off.
+
+    For what `check_bad_lines` let pass: in a long list one bad line is within the limit, the missing rest is not.
+    """
+    for file in report.files:
+        if file.unended_line and file.last_bad_line >= file.unended_line:
+            raise ListTruncated(
+                file.path,
+                f"line {file.unended_line:,}, the last, is malformed and has no line end, as if the file had been cut; "
+                "fetch it again, or remove that line",
+            )
 
 
 def _message(named: list[BadLine], refused: int, lines: int, limit: float, what: str) -> str:

@@ -14,7 +14,7 @@ label numbers.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -31,6 +31,15 @@ LABEL_BYTES: Final = 4
 _BATCH_ROWS: Final = 1 << 17
 #: Bytes read back at once from a partition that is partitioned again.
 _REREAD_BYTES: Final = 8 << 20
+
+
+def numbered_rows(digests: ByteMatrix, numbers: Sequence[int]) -> ByteMatrix:
+    """Put label numbers, n or one for all, behind digests of shape (n, L): rows of shape (n, L + LABEL_BYTES)."""
+    count, length = digests.shape
+    rows = np.empty((count, length + LABEL_BYTES), dtype=np.uint8)
+    rows[:, :length] = digests
+    rows[:, length:] = np.array(numbers, dtype="<u4").view(np.uint8).reshape(-1, LABEL_BYTES)
+    return rows
 
 
 class Spools:

@@ -127,9 +127,7 @@ async def _on_http_exception(request: Request, error: Exception) -> Response:
 
 
 async def _on_invalid_request(request: Request, _: Exception) -> Response:
-    return await _on_problem(
-        request, Problem("invalid_request", "the request's parameters are not as /docs says", status=422)
-    )
+    return await _on_problem(request, Problem("invalid_request", "the request's parameters are not as /docs says"))
 
 
 async def _on_surprise(request: Request, _: Exception) -> Response:

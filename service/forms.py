@@ -43,8 +43,7 @@ class FileColumn:
 
     def owner(self, place: int) -> int:
         """Give the file that the good digest at `place` among the packed ones belongs to."""
-        positions = self.digests.positions
-        return self.owners[place if positions is None else positions[place]]
+        return self.owners[self.digests.index_of(place)]
 
 
 @dataclass(slots=True)

@@ -26,6 +26,19 @@ from snapshot.hexdigest import ParsedDigests
 from snapshot.reader import Table
 
 
+def listed(view: View, table: Table, digests: ParsedDigests) -> Iterator[tuple[int, bytes, Verdict]]:
+    """Yield (place among the packed ones, digest, verdict) of the digests that are a match, ascending."""
+    packed, length = digests.packed, table.algorithm.digest_bytes
+    for place in table.filter.probe(packed):  # a miss ends here
+        digest = packed[place * length : (place + 1) * length]
+        label_set_id = table.find(digest)
+        if label_set_id is None:
+            continue  # the filter's false positive
+        verdict = view.verdict(label_set_id)
+        if verdict is not None:
+            yield place, digest, verdict
+
+
 def match_columns(view: View, columns: list[Column]) -> bytes:
     """Answer a request by column or packed: checked + not_loaded + invalid = sent."""
     checked: dict[str, int] = {}
@@ -42,7 +55,7 @@ def match_columns(view: View, columns: list[Column]) -> bytes:
             continue
         checked[name] = digests.count
         for place, digest, verdict in listed(view, table, digests):
-            index = place if digests.positions is None else digests.positions[place]
+            index = digests.index_of(place)
             text = digest_text(digest, algorithm)
             matches.append(
                 {"algorithm": name, "index": index, "digest": text, "action": verdict.action, "labels": verdict.labels}
@@ -99,19 +112,6 @@ def match_files(view: View, files: Files) -> bytes:
             "invalid": invalid,
         }
     )
-
-
-def listed(view: View, table: Table, digests: ParsedDigests) -> Iterator[tuple[int, bytes, Verdict]]:
-    """Yield (place among the packed ones, digest, verdict) of the digests that are a match, ascending."""
-    packed, length = digests.packed, table.algorithm.digest_bytes
-    for place in table.filter.probe(packed):
-        digest = packed[place * length : (place + 1) * length]
-        label_set_id = table.find(digest)
-        if label_set_id is None:
-            continue  # the filter's false positive
-        verdict = view.verdict(label_set_id)
-        if verdict is not None:
-            yield place, digest, verdict
 
 
 def _invalid_files(files: Files, matched: set[int], looked_up: set[int]) -> Iterator[dict[str, object]]:

@@ -22,9 +22,6 @@ LABEL_SETS: Final = b"label_sets"
 #: Ids of label sets that one digest owns (those with references) start here; shared ones start at 0.
 FIRST_OWN_ID: Final = 1 << 31
 
-#: The largest label-set id that fits 2 bytes.
-MAX_SHORT_ID: Final = (1 << 16) - 1
-
 
 def records_per_block(record_bytes: int, page_size: int) -> int:
     """Give how many records fill one overflow page."""

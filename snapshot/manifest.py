@@ -55,7 +55,7 @@ class ClassFacts(_Part):
 
 
 class ListFacts(_Part):
-    """What was read for one list: lines, digests kept, repeats merged into them, lines refused."""
+    """What was read for one list: files, lines, digests kept (repeats included), lines refused."""
 
     list_id: str
     files: int = Field(ge=0)

@@ -5,7 +5,8 @@
         …                                           write a snapshot there, files and directory fsynced
         publisher.publish(directory, …)             rename → history entry → CURRENT → retention
 
-A crash leaves the old state live at any point: before the rename nothing has happened; after it there is a
+A crash leaves the old state live at any point (with one exception: while a damaged live snapshot is replaced by a whole
+one, there is a moment without either; the next compile ends it): before the rename nothing has happened; after it there is a
 directory that nothing names; after the history entry there is a void entry that no later one names as
 previous; the swap of CURRENT is one rename. `generation` is 1 + the highest ever seen in CURRENT and history,
 so it never goes back, a rollback included.
@@ -39,6 +40,7 @@ from snapshot.errors import (
 from snapshot.manifest import MANIFEST, ListFacts, Manifest, sha256_hex
 from snapshot.reader import check_files, read_trusted_manifest
 from snapshot.store import Current, HistoryEntry, Store
+from snapshot.writer import fsync_path
 
 #: Snapshots that stay in a store: the live one and the two that were live before it.
 RETAINED: Final = 3
@@ -129,7 +131,7 @@ class Publisher:
                     if not is_new:  # damaged, or left by a compile that was killed here
                         target.rename(store.tmp / f"replaced-{secrets.token_hex(4)}")
                     directory.rename(target)
-                    _fsync_directory(store.snapshots)
+                    fsync_path(store.snapshots)
             current, removed = self._swap(
                 "compile", manifest, manifest_sha256, by=by, lists=lists, dropped_lists=dropped_lists
             )
@@ -154,8 +156,10 @@ class Publisher:
     ) -> Published:
         """Make an older snapshot live again, as a new and higher generation.
 
-        None: the snapshot of the generation before. A prefix of at least 6 digits will do when it is unique. The
-        snapshot is verified first. Raises SnapshotMissing, HistoryDamaged, CurrentDamaged or a DamageError.
+        None: the snapshot of the generation before, passing over generations of the live one itself. A prefix of at
+        least 6 digits will do when it is unique. The snapshot is verified first.
+
+        Raises SnapshotMissing, HistoryDamaged, CurrentDamaged or a DamageError.
         """
         target = self._resolve(snapshot_id) if snapshot_id is not None else self._generation_before()
         directory = self._store.snapshot_dir(target)
@@ -209,7 +213,13 @@ class Publisher:
             if beside.stat().st_size != len(content):  # a short write is how a full quota can look
                 raise OSError(28, "short write", str(beside))
             beside.rename(path)
-            _fsync_directory(path.parent)
+        try:
+            fsync_path(path.parent)
+        except OSError as error:
+            raise StoreUnusable(
+                f"{path} is in place, but flushing its directory failed: {error.strerror}. It holds now and may not "
+                "survive a power cut: look at the disk, then at `hashwacht history`."
+            ) from error
 
     def _live_generation(self) -> int:
         """Give the generation that is live; with a damaged CURRENT the highest that the history knows."""
@@ -273,9 +283,10 @@ class Publisher:
 
     def _generation_before(self) -> str:
         history = self._store.history()
-        if len(history) < 2:
-            raise SnapshotMissing(f"{self._store.path}: there is no generation before the live one.")
-        return history[1].snapshot_id
+        for entry in history[1:]:  # the same lists compiled twice are two generations of one snapshot
+            if entry.snapshot_id != history[0].snapshot_id:
+                return entry.snapshot_id
+        raise SnapshotMissing(f"{self._store.path}: no other snapshot was live before this one.")
 
     def _resolve(self, prefix: str) -> str:
         names = [path.name for path in self._store.snapshots.iterdir() if path.is_dir()]
@@ -287,11 +298,3 @@ class Publisher:
 
     def _available(self) -> str:
         return ", ".join(sorted(path.name for path in self._store.snapshots.iterdir() if path.is_dir())) or "none"
-
-
-def _fsync_directory(path: Path) -> None:
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

@@ -91,13 +91,17 @@ class Table:
                     yield block[at : at + length], int.from_bytes(block[at + length : at + record_bytes], "little")
                 more = self._cursor.next()
 
-    def at_or_after(self, digest: bytes) -> bytes | None:
-        """Give the first digest of the first block that ends at or after `digest`; for samples.
+    def some_digest(self, near: bytes) -> bytes | None:
+        """Give a digest of the block that would hold `near`; which one, the last byte of `near` decides. For samples.
 
-        Raises EntriesDamaged when LMDB fails.
+        None beyond the last block. Raises EntriesDamaged when LMDB fails.
         """
         with _lmdb_errors(self._path):
-            return self._block()[: self.algorithm.digest_bytes] if self._cursor.set_range(digest) else None
+            if not self._cursor.set_range(near):
+                return None
+            block = self._block()
+        at = near[-1] % (len(block) // self._record_bytes) * self._record_bytes
+        return block[at : at + self.algorithm.digest_bytes]
 
     def first_digest(self) -> bytes:
         """Give the smallest digest: the canary of /readyz. Raises EntriesDamaged when there is none."""

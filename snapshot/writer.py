@@ -2,8 +2,8 @@
 
     with SnapshotWriter(directory, false_positive_rate=0.001, label_set_id_bytes=2) as writer:
         writer.begin(SHA256)
-        writer.append(records)            # (n, 34) bytes, ascending, each digest once; as often as there are parts
-        writer.add_label_sets(…)          # shared sets once they are known; own sets as they come
+        number = writer.add_shared_label_set(labels)    # or add_own_label_set: before the records that carry its id
+        writer.append(records)                          # (n, 34) bytes, ascending; as often as there are parts
         manifest = writer.finish(…)
 
 The snapshot_id is the SHA-256 of what is in it, in canonical order, so the same entries give the same id

@@ -92,7 +92,7 @@ class HexListReader:
 def _refuse(chunk: LineChunk, lines: IndexArray, options: ReadOptions, report: FileReport) -> None:
     for done, index in enumerate(lines):
         if not report.names_more:
-            report.refuse_unnamed(len(lines) - done)
+            report.refuse_unnamed(len(lines) - done, chunk.first_line + int(lines[-1]))
             return
         try:
             parse_text(chunk.line(index), options.algorithm)

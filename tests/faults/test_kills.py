@@ -58,7 +58,7 @@ STAGES = [
         "loader.build:gate.check_new_snapshot",
         "loader.build:Publisher.publish",
         "snapshot.publish:Publisher._sound_manifest",
-        "snapshot.publish:_fsync_directory",
+        "snapshot.publish:fsync_path",
         "snapshot.publish:Publisher._swap",
         "snapshot.publish:Publisher._retained",
         "snapshot.publish:Publisher._prune",

@@ -196,7 +196,7 @@ def test_rollback_refuses_a_damaged_snapshot(three: Path, compiled: list[dict[st
 def test_rollback_of_a_first_generation(tmp_path: Path) -> None:
     compile_lists(tmp_path / "s", listfiles.write(tmp_path / "l", listfiles.hex_lines(MD5)))
     said = hashwacht("rollback", "--store", tmp_path / "s", code=4)
-    assert "there is no generation before the live one" in said.err
+    assert "no other snapshot was live before this one" in said.err
 
 
 @pytest.mark.parametrize("name", ["verify", "show", "history", "rollback", "lookup"])

@@ -189,13 +189,6 @@ def test_settings_by_variable_reach_the_workers_and_options_win(made: MadeSnapsh
         assert {record["process"] for record in live} == set(service.workers)
 
 
-def test_python_m_service_is_the_same_command(made: MadeSnapshot) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "service", "--help"], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True
-    )
-    assert "hashwacht serve" in done.stdout
-    assert "HASHWACHT_MAX_BODY_BYTES" in done.stdout
-
 
 def test_a_worker_stays_small(made: MadeSnapshot) -> None:
     with running_service(made.store, workers=1) as service:

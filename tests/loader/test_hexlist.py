@@ -235,3 +235,24 @@ def test_recognition_needs_one_good_line() -> None:
     assert reader.recognises([], ReadOptions())
     assert not reader.recognises([b"rubbish", GOOD[1:]], ReadOptions())
     assert not reader.recognises([GOOD], ReadOptions(ALGORITHMS["md5"]))
+
+
+@pytest.mark.parametrize("chunk_bytes", [70, 4 << 20])
+def test_a_list_cut_in_mid_line_is_known_by_its_last_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chunk_bytes: int
+) -> None:
+    digests = [random.Random(3).randbytes(32).hex() for _ in range(50)]
+    monkeypatch.setattr("loader.lines.read_lines.__defaults__", (chunk_bytes,))
+    for content, unended, last_bad in (
+        ("\n".join(digests), 50, 0),
+        ("\n".join(digests) + "\n", 0, 0),
+        ("\n".join(digests)[:-10], 50, 50),
+        ("\n".join(["x", *digests]), 51, 1),
+    ):
+        path = tmp_path / "list"
+        path.write_text(content)
+        report = FileReport(str(path), "hex")
+        with ListFile(str(path)) as source:
+            for _ in HexListReader().read(source, ReadOptions(), report):
+                pass
+        assert (report.unended_line, report.last_bad_line) == (unended, last_bad)

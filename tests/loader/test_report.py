@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from loader.errors import TooManyBadLines
-from loader.report import CompileReport, FileReport, check_bad_lines
+from loader.errors import ListTruncated, TooManyBadLines
+from loader.report import CompileReport, FileReport, check_bad_lines, refuse_cut_files
 from snapshot.algorithms import MD5, SHA256
 
 
@@ -38,7 +38,7 @@ def test_a_file_of_bad_lines_is_not_called_empty() -> None:
 def test_twenty_bad_lines_are_named_and_all_are_counted() -> None:
     report = file_report("a", 100, 25)
     assert not report.names_more
-    report.refuse_unnamed(7)
+    report.refuse_unnamed(7, 60)
     report.refuse(50, "row", "is malformed", line_count=4)
     assert report.bad_line_count == 36
     assert [bad.line for bad in report.bad_lines] == list(range(1, 21))
@@ -92,3 +92,19 @@ def test_a_small_list_that_was_misread_does_not_hide_behind_a_large_one() -> Non
         check_bad_lines(CompileReport(files), 0.0001)
     check_bad_lines(CompileReport([file_report("large", 10_000_000), file_report("small", 500, 5)]), 0.0001)
     check_bad_lines(CompileReport(files), 1.0)
+
+
+def test_a_malformed_last_line_without_an_end_is_a_cut_file() -> None:
+    report = file_report("a", 1_000_000, 0)
+    report.refuse(1_000_000, "digest", "has 5 characters")
+    refuse_cut_files(CompileReport([report]))  # it has a line end: one bad line of a million
+    report.unended_line = 1_000_000
+    with pytest.raises(ListTruncated, match="line 1,000,000, the last, is malformed and has no line end"):
+        refuse_cut_files(CompileReport([file_report("b", 9, 0), report]))
+
+
+def test_a_good_last_line_without_an_end_is_no_cut() -> None:
+    report = file_report("a", 1_000_000, 0)
+    report.refuse(999_999, "digest", "has 5 characters")
+    report.unended_line = 1_000_000
+    refuse_cut_files(CompileReport([report]))

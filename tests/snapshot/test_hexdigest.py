@@ -16,7 +16,6 @@ from snapshot.algorithms import ALGORITHMS, MD5, PHOTODNA, SHA1, SHA256, Algorit
 from snapshot.errors import HexdigestError
 from snapshot.hexdigest import (
     algorithm_of,
-    known_algorithm,
     parse_digest,
     parse_digests,
     unbase64_rows,
@@ -245,9 +244,3 @@ def test_the_message_names_the_position_and_never_the_text(position: int, rng: r
 def test_the_message_names_both_lengths_of_photodna() -> None:
     with pytest.raises(HexdigestError, match="has 5 characters, photodna has 288 in hex or 192 in base64"):
         parse_digest("abcde", PHOTODNA)
-
-
-@pytest.mark.parametrize("name", ["MD5", "sha-1", "pdq", "", "md5 "])
-def test_an_algorithm_is_known_by_its_exact_name_only(name: str) -> None:
-    assert known_algorithm(name) is None
-    assert known_algorithm("md5") is MD5
