@@ -5,11 +5,11 @@
         …                                           write a snapshot there, files and directory fsynced
         publisher.publish(directory, …)             rename → history entry → CURRENT → retention
 
-A crash leaves the old state live at any point (with one exception: while a damaged live snapshot is replaced by a whole
-one, there is a moment without either; the next compile ends it): before the rename nothing has happened; after it there is a
+A crash leaves the old state live at any point: before the rename nothing has happened; after it there is a
 directory that nothing names; after the history entry there is a void entry that no later one names as
-previous; the swap of CURRENT is one rename. `generation` is 1 + the highest ever seen in CURRENT and history,
-so it never goes back, a rollback included.
+previous; the swap of CURRENT is one rename. (One exception: while a damaged live snapshot is replaced by a whole one
+there is a moment without either, and the next compile ends it.) `generation` is 1 + the highest ever seen in CURRENT
+and history, so it never goes back, a rollback included.
 """
 
 from __future__ import annotations

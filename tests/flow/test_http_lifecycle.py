@@ -6,7 +6,6 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import threading
 import time
 from contextlib import closing, suppress
@@ -187,7 +186,6 @@ def test_settings_by_variable_reach_the_workers_and_options_win(made: MadeSnapsh
         records = [json.loads(line) for line in service.lines]
         live = [record for record in records if record["event"] == "snapshot live"]
         assert {record["process"] for record in live} == set(service.workers)
-
 
 
 def test_a_worker_stays_small(made: MadeSnapshot) -> None:

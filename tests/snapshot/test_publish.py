@@ -95,9 +95,16 @@ def test_rollback_is_a_higher_generation_of_an_older_snapshot(store: Store, publ
 
 def test_rollback_without_a_generation_before_is_refused(store: Store, publish, contents) -> None:
     publish(store, contents[0])
-    with Publisher(store) as publisher, pytest.raises(SnapshotMissing, match="no generation before"):
+    with Publisher(store) as publisher, pytest.raises(SnapshotMissing, match="no other snapshot was live before"):
         publisher.rollback(None, by="tests")
     assert store.current().generation == 1
+
+
+def test_rollback_passes_over_generations_of_the_live_snapshot(store: Store, publish, contents) -> None:
+    ids = [publish(store, contents[i]).manifest.snapshot_id for i in (0, 1, 1, 1)]
+    with Publisher(store) as publisher:
+        gone_back = publisher.rollback(None, by="tests").current
+    assert (gone_back.snapshot_id, gone_back.generation) == (ids[0], 5)
 
 
 def test_a_prefix_will_do_when_it_is_unique_and_long_enough(store: Store, publish, contents) -> None:
