@@ -17,6 +17,7 @@ Exit codes, the same for all subcommands:
 from __future__ import annotations
 
 import importlib
+import sys
 from difflib import get_close_matches
 from os import environ
 from types import MappingProxyType
@@ -34,6 +35,8 @@ COMMANDS: Final = MappingProxyType({
     "lookup": ("loader.store_cli:lookup", "Look digests up in the live snapshot, offline."),
     "serve": ("service.cli:serve", "Answer match queries over HTTP."),
 })  # fmt: skip
+
+PREFIX: Final = "HASHWACHT_"
 
 #: Every variable of the environment that means something (tests hold it to the settings classes).
 VARIABLES: Final = frozenset({
@@ -59,6 +62,13 @@ class _LazyGroup(click.Group):
         assert isinstance(command, click.Command)
         return command
 
+    def invoke(self, ctx: click.Context) -> object:
+        """Run a subcommand. Interrupted before it can say so itself, it ends with 130; click would say 1, damage."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            sys.exit(130)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl([(name, summary) for name, (_, summary) in COMMANDS.items()])
@@ -68,9 +78,10 @@ def _check_environment() -> None:
     """Stop at a misspelt variable: a setting that is silently not in force is worse than none."""
     for name in sorted(environ):
         upper = name.upper()  # the settings do not mind case
-        if upper.startswith("HASHWACHT_") and upper not in VARIABLES:
-            near = get_close_matches(upper, VARIABLES, n=1)
-            hint = f" Did you mean {near[0]}?" if near else f" Known: {', '.join(sorted(VARIABLES))}."
+        if upper.startswith(PREFIX) and upper not in VARIABLES:
+            # Compared without the prefix, which they all share.
+            near = get_close_matches(upper[len(PREFIX) :], [known[len(PREFIX) :] for known in VARIABLES], n=1)
+            hint = f" Did you mean {PREFIX}{near[0]}?" if near else f" Known: {', '.join(sorted(VARIABLES))}."
             raise click.UsageError(f"the environment has {name}, which is no setting.{hint}")
 
 
@@ -94,4 +105,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(prog_name="hashwacht")

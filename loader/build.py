@@ -1,14 +1,16 @@
 """The contents page of the loader: hash lists in, a live snapshot out.
 
-    list       which files, in which format             loader/sources.py, loader/readers/
-    parse      a file's lines → batches of digests      loader/readers/<format>.py
-    normalise  list, category, tier, reference → number loader/label_numbers.py
-    spool      partition by leading byte, out of core   loader/spool.py
-    sort       each part by digest                      loader/merge.py
-    merge      repeats → one record, one label set      loader/merge.py
-    write      blocks, filters, manifest                snapshot/writer.py
-    gate       nothing empty, lost or unfindable        loader/gate.py
-    publish    rename, history, CURRENT                 snapshot/publish.py
+    gate       no live list would be lost                 loader/gate.py
+    list       which files, in which format               loader/sources.py, loader/readers/
+    parse      a file's lines → batches of digests        loader/readers/<format>.py
+    normalise  list, category, tier, reference → number   loader/label_numbers.py
+    spool      partition by leading byte, out of core     loader/spool.py
+    gate       not too many bad lines, no cut, not empty  loader/report.py, loader/gate.py
+    sort       each part by digest                        loader/merge.py
+    merge      repeats → one record, one label set        loader/merge.py
+    write      blocks, filters, manifest                  snapshot/writer.py
+    gate       a sample is found as serving will find it  loader/gate.py
+    publish    rename, history, CURRENT                   snapshot/publish.py
 
 Until `publish` swaps CURRENT nothing has happened: whatever raises or kills before leaves the old snapshot live.
 """
@@ -83,7 +85,7 @@ def build(request: BuildRequest, progress: Progress | None = None) -> BuildResul
     progress = progress or Silent()
     store = Store(request.store)
     with Publisher(store) as publisher:
-        dropped = gate.lists_that_would_vanish(store, [item.list_id for item in request.lists], request.drop_lists)
+        dropped = gate.refuse_lost_lists(store, [item.list_id for item in request.lists], request.drop_lists)
         work = publisher.work_directory()
         with LabelTable(work) as labels, Spools(work, request.memory_mib << 20) as spools:
             report, facts = read_lists(request, labels, spools, progress)
@@ -161,8 +163,8 @@ def write_snapshot(
         for algorithm in spools.algorithms():
             progress.stage(f"writing {algorithm.name}", spools.rows(algorithm) * (algorithm.digest_bytes + LABEL_BYTES))
             writer.begin(algorithm)
-            for part, shared_bytes in spools.parts(algorithm):
-                rows, repeats = sort_rows(part, algorithm, shared_bytes)
+            for part, depth in spools.parts(algorithm):
+                rows, repeats = sort_rows(part, algorithm, depth)
                 writer.append(merger.merge(rows, repeats, algorithm))
                 progress.advance(part.nbytes)
         progress.stage("checksums", None)

@@ -25,7 +25,7 @@ from snapshot.store import Store
 _SAMPLE: Final = 1000
 
 
-def lists_that_would_vanish(store: Store, list_ids: Collection[str], allowed: Collection[str]) -> list[str]:
+def refuse_lost_lists(store: Store, list_ids: Collection[str], allowed: Collection[str]) -> list[str]:
     """Give the live lists that a compile of `list_ids` would drop, each of which must be among `allowed`.
 
     A compile is a whole snapshot, so a list it does not name is gone. Raises LiveListMissing for one that is not

@@ -17,8 +17,8 @@ from snapshot.errors import HexdigestError
 from snapshot.hexdigest import algorithm_of, parse_digest
 from snapshot.manifest import Manifest
 from snapshot.publish import Publisher
-from snapshot.reader import Snapshot
-from snapshot.store import Store
+from snapshot.reader import Snapshot, check_files, read_trusted_manifest
+from snapshot.store import Current, Store
 from snapshot.verify import verify_store
 
 #: Random digests that `show` sends through each filter to measure its rate.
@@ -63,12 +63,12 @@ def verify(store: Path, as_json: bool) -> None:
 def show(store: Path, as_json: bool) -> None:
     """Show what is live: lists, classes, counts, sizes, filter rates.
 
-    The rate of each filter is measured with a million random digests.
+    The snapshot's checksums are verified first. The rate of each filter is measured with a million random digests.
     """
     with named_errors():
         opened = Store(store)
         current = opened.current()
-        with Snapshot.open(opened.live_dir(current), current.manifest_sha256) as snapshot:
+        with _verified(opened, current) as snapshot:
             measured = {name: _measured_rate(snapshot, name) for name in snapshot.tables}
             manifest = snapshot.manifest
     if as_json:
@@ -92,6 +92,13 @@ def show(store: Path, as_json: bool) -> None:
         click.echo(
             f"size        {manifest.total_bytes:,} bytes, {manifest.total_bytes / manifest.entries:.1f} an entry"
         )
+
+
+def _verified(store: Store, current: Current) -> Snapshot:
+    """Open the live snapshot once every checksum holds: no answer from damaged pages, and no crash in them."""
+    directory = store.live_dir(current)
+    check_files(directory, read_trusted_manifest(directory, current.manifest_sha256))
+    return Snapshot.open(directory, current.manifest_sha256)
 
 
 def _show_lists(manifest: Manifest) -> None:
@@ -167,8 +174,9 @@ def rollback(store: Path, as_json: bool, snapshot_id: str | None) -> None:
 def lookup(store: Path, algorithm: str | None, file: BinaryIO | None, as_json: bool, digests: Sequence[str]) -> None:
     """Look digests up in the live snapshot, offline.
 
-    HEX are hexdigests; `-` reads them from standard input, one a line. Exits with 3 if one of them is no digest; the
-    others are answered all the same.
+    The snapshot's checksums are verified first (up to a second or two per GB), since a damaged one could answer "not
+    listed". HEX are hexdigests; `-` reads them from standard input, one a line. Exits with 3 if one of them is no
+    digest; the others are answered all the same.
     """
     if not digests and file is None:
         raise click.UsageError("give digests, --file or - for standard input.")
@@ -178,7 +186,7 @@ def lookup(store: Path, algorithm: str | None, file: BinaryIO | None, as_json: b
     with named_errors():
         opened = Store(store)
         current = opened.current()
-        with Snapshot.open(opened.live_dir(current), current.manifest_sha256) as snapshot:
+        with _verified(opened, current) as snapshot:
             for text in _texts(digests, file):
                 answer = _answer(snapshot, text, declared)
                 refused = refused or answer["verdict"] == "invalid"

@@ -1,11 +1,12 @@
 """Contents page of serving: what happens to a batch of digests, one named call per stage.
 
-    digests   service/forms.py         the request's texts or bytes, each good or invalid
-    Bloom     table.filter.probe       which of them may be listed: nearly always none, and then we are done
-    store     table.find               the label set of one that is, exactly
-    labels    view.verdict             who lists it, as what
-    policy    view.verdict             what that leads to; nothing, for classes that are off
-    verdict   match_columns, match_files   every item is a match, clear, invalid or counted as not loaded
+    digests   the request's texts or bytes, good or invalid   service/forms.py
+    Bloom     table.filter.probe: which may be listed; nearly  snapshot/bloom.py
+              always none, and then we are done
+    store     table.find: the label set of one that is, exact  snapshot/reader.py
+    labels    view.verdict: who lists it, as what              service/view.py
+    policy    and what that leads to; nothing, if it is off    service/policy.py
+    verdict   match_columns, match_files: every item is a match, clear, invalid or counted as not loaded
 
 Synchronous from end to end: nothing here awaits, so a request sees one View. Whatever goes wrong raises; there is
 no partial answer. Replies are orjson bytes, sparse, in the order of the request.

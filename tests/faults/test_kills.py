@@ -25,7 +25,7 @@ from tests.faults.doomed import Call, Doomed, Step
 STAGES = [
     *(Call(function, when) for when in ("before", "after") for function in (
         "loader.build:Publisher.__enter__",
-        "loader.build:gate.lists_that_would_vanish",
+        "loader.build:gate.refuse_lost_lists",
         "loader.build:Publisher.work_directory",
         "loader.build:LabelTable.__init__",
         "loader.build:Spools.__init__",

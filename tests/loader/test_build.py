@@ -87,7 +87,7 @@ def test_stages_come_in_the_order_of_the_contents_page(store: Store, hex_file, m
         monkeypatch.setattr(target, name, recorded)
 
     for target, *names in (
-        (gate, "lists_that_would_vanish", "refuse_empty", "check_new_snapshot"),
+        (gate, "refuse_lost_lists", "refuse_empty", "check_new_snapshot"),
         (build_module, "choose_reader", "normalise", "check_bad_lines", "sort_rows"),
         (Merger, "merge"),
         (SnapshotWriter, "append"),
@@ -97,7 +97,7 @@ def test_stages_come_in_the_order_of_the_contents_page(store: Store, hex_file, m
             record(target, name)
     compile_lists(store, ListInput("a", Tier.ILLEGAL, [hex_file("a.txt", 10)]))
     assert order == [
-        "lists_that_would_vanish", "choose_reader", "normalise", "check_bad_lines", "refuse_empty",
+        "refuse_lost_lists", "choose_reader", "normalise", "check_bad_lines", "refuse_empty",
         "sort_rows", "merge", "append", "check_new_snapshot", "publish",
     ]  # fmt: skip
 

@@ -47,29 +47,29 @@ def compile_lists(tmp_path: Path, rng: random.Random):
 
 
 def test_a_new_store_has_nothing_to_lose(store: Store) -> None:
-    assert gate.lists_that_would_vanish(store, ["a"], []) == []
+    assert gate.refuse_lost_lists(store, ["a"], []) == []
 
 
 def test_lists_that_stay_or_come_do_not_vanish(store: Store, compile_lists) -> None:
     compile_lists(store, "a", "b")
-    assert gate.lists_that_would_vanish(store, ["b", "a"], []) == []
-    assert gate.lists_that_would_vanish(store, ["c", "b", "a"], ["x"]) == []
+    assert gate.refuse_lost_lists(store, ["b", "a"], []) == []
+    assert gate.refuse_lost_lists(store, ["c", "b", "a"], ["x"]) == []
 
 
 def test_a_list_that_would_vanish_is_refused_with_the_flags_that_allow_it(store: Store, compile_lists) -> None:
     compile_lists(store, "a", "b", "c")
     with pytest.raises(LiveListMissing, match=r"not in this compile: b, c.*--drop-list b --drop-list c") as caught:
-        gate.lists_that_would_vanish(store, ["a"], [])
+        gate.refuse_lost_lists(store, ["a"], [])
     assert caught.value.reason == "live_list_missing"
     with pytest.raises(LiveListMissing, match=r"not in this compile: c\."):
-        gate.lists_that_would_vanish(store, ["a"], ["b"])
-    assert gate.lists_that_would_vanish(store, ["a"], ["c", "b", "unheard-of"]) == ["b", "c"]
+        gate.refuse_lost_lists(store, ["a"], ["b"])
+    assert gate.refuse_lost_lists(store, ["a"], ["c", "b", "unheard-of"]) == ["b", "c"]
 
 
 def test_a_list_without_a_digest_vanishes_too(store: Store, compile_lists) -> None:
     compile_lists(store, "a", "b", empty=("b",))
     with pytest.raises(LiveListMissing, match="not in this compile: b"):
-        gate.lists_that_would_vanish(store, ["a"], [])
+        gate.refuse_lost_lists(store, ["a"], [])
 
 
 def test_an_empty_list_that_was_dropped_is_not_asked_for_again(store: Store, compile_lists) -> None:
@@ -78,7 +78,7 @@ def test_an_empty_list_that_was_dropped_is_not_asked_for_again(store: Store, com
     second = compile_lists(store, "a", drop=("b",)).published
     assert second.already_there
     assert first.manifest == second.manifest
-    assert gate.lists_that_would_vanish(store, ["a"], []) == []
+    assert gate.refuse_lost_lists(store, ["a"], []) == []
 
 
 def test_after_a_rollback_the_lists_are_those_of_the_older_snapshot(store: Store, compile_lists) -> None:
@@ -88,14 +88,14 @@ def test_after_a_rollback_the_lists_are_those_of_the_older_snapshot(store: Store
     compile_lists(store, "a", "b")
     with Publisher(store) as publisher:
         publisher.rollback(None, by="tests")
-    assert gate.lists_that_would_vanish(store, ["a"], []) == []
+    assert gate.refuse_lost_lists(store, ["a"], []) == []
 
 
 def test_with_a_damaged_current_nobody_can_tell(breakable: Store, compile_lists) -> None:
     compile_lists(breakable, "a")
     breakable.current_file.write_bytes(b"damaged")
     with pytest.raises(LiveListMissing, match=r"cannot be read, so nobody can tell.*Roll back first"):
-        gate.lists_that_would_vanish(breakable, ["a"], [])
+        gate.refuse_lost_lists(breakable, ["a"], [])
 
 
 @pytest.mark.parametrize("lost", ["snapshot", "history", "both"])
@@ -106,7 +106,7 @@ def test_history_or_manifest_will_do(lost: str, breakable: Store, compile_lists)
     if lost != "snapshot":
         breakable.history_file(1).unlink()
     with pytest.raises(LiveListMissing, match="nobody can tell" if lost == "both" else "not in this compile: b"):
-        gate.lists_that_would_vanish(breakable, ["a"], [])
+        gate.refuse_lost_lists(breakable, ["a"], [])
 
 
 def test_a_lost_live_snapshot_can_be_compiled_again(store: Store, compile_lists) -> None:
