@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import http.client
+import os
 import secrets
 import shlex
 import signal
@@ -53,7 +54,8 @@ def run(directory: Path, port: int) -> int:
     subprocess.run([*compile_command, *files], check=True)
     serve = [*HASHWACHT, "serve", "--store", store, "--host", HOST, "--port", str(port)]
     print(f"$ {shown(serve)}", flush=True)
-    server = subprocess.Popen(serve)
+    # Notes of verified snapshots go with the store, not into the home directory.
+    server = subprocess.Popen(serve, env={**os.environ, "HASHWACHT_STATE_DIR": str(directory / "state")})
     try:
         wait_until_ready(port, server)
         unlisted = secrets.token_hex(len(listed) // 2)
