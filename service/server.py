@@ -11,6 +11,8 @@ import ipaddress
 import os
 import signal
 import socket
+import time
+from multiprocessing.connection import wait
 from types import FrameType
 from typing import Final
 
@@ -18,6 +20,7 @@ import structlog
 import uvicorn
 from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors import Multiprocess
+from uvicorn.supervisors.multiprocess import Process
 
 from service.errors import BadSettings, CannotListen, OpenHost, WorkersFailed
 from service.logs import configure_logging
@@ -32,6 +35,8 @@ _GRACEFUL_SECONDS: Final = 8
 _KEEP_ALIVE_SECONDS: Final = 30
 #: uvicorn's 5 seconds kill a worker that is busy opening a large snapshot.
 _HEALTHCHECK_SECONDS: Final = 30
+#: How long the supervisor waits for one worker's answer before it looks after the others and its own signals.
+_ANSWER_SECONDS: Final = 0.1
 
 _log = structlog.stdlib.get_logger("service.server")
 
@@ -90,7 +95,41 @@ def _run_workers(config: uvicorn.Config, listener: socket.socket) -> None:
 
 
 class _Workers(Multiprocess):
-    """uvicorn's supervisor; at the end it lets go of the socket too, so newcomers are refused, not left hanging."""
+    """uvicorn's supervisor, with two differences.
+
+    At the end it lets go of the socket too, so newcomers are refused, not left hanging. And a worker that dies while
+    it is being asked for its health is noticed at once: uvicorn's own question waits for the whole time-out, deaf to
+    SIGTERM as well, and a worker that has just started takes a second to answer.
+    """
+
+    def __init__(self, config: uvicorn.Config, sockets: list[socket.socket]) -> None:
+        super().__init__(config, sockets=sockets)
+        self._asked: dict[int, float] = {}
+
+    def keep_subprocess_alive(self) -> None:
+        """Replace workers that ended or hang; called twice a second."""
+        answered = [self._has_answered(process) for process in self.processes]  # each of them, whatever the first says
+        if all(answered):
+            super().keep_subprocess_alive()
+
+    def _has_answered(self, worker: Process) -> bool:
+        """Ask a worker whether it turns, and give it a moment. True when it has answered, ended, or been killed."""
+        assert worker.pid is not None
+        now = time.monotonic()
+        if worker.pid not in self._asked:
+            worker.parent_conn.send(b"ping")
+            self._asked[worker.pid] = now
+        ready = wait([worker.parent_conn, worker.process.sentinel], _ANSWER_SECONDS)
+        if not ready and now - self._asked[worker.pid] < _HEALTHCHECK_SECONDS:
+            return False
+        if worker.parent_conn in ready:
+            worker.parent_conn.recv()
+        elif not ready:
+            _log.error("a worker hangs and is replaced", worker=worker.pid)
+            worker.process.kill()
+            worker.process.join()
+        del self._asked[worker.pid]
+        return True
 
     def terminate_all(self) -> None:
         for listener in self.sockets:

@@ -142,14 +142,6 @@ def test_what_is_no_file_is_unreadable(tmp_path: Path) -> None:
         ListFile("nul\0in the name")
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_no_permission_is_unreadable(tmp_path: Path) -> None:
-    path = tmp_path / "list"
-    path.touch(mode=0)
-    with pytest.raises(ListUnreadable, match="ermission"):
-        ListFile(path)
-
-
 def test_an_input_output_error_is_unreadable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class Broken(io.BytesIO):
         def readinto(self, buffer: object) -> int:
