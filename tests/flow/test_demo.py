@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import signal
@@ -11,6 +12,9 @@ import threading
 from pathlib import Path
 
 import pytest
+
+import demo
+from tests.command import compile_lists, hashwacht
 
 ROOT = Path(__file__).parents[2]
 
@@ -36,13 +40,13 @@ def start(port: int, temporary: Path) -> subprocess.Popen[str]:
 
 
 def test_the_printed_requests_work_and_ctrl_c_ends_it(port: int, tmp_path: Path) -> None:
-    demo = start(port, tmp_path)
-    watchdog = threading.Timer(180, os.killpg, [demo.pid, signal.SIGKILL])
+    running = start(port, tmp_path)
+    watchdog = threading.Timer(180, os.killpg, [running.pid, signal.SIGKILL])
     watchdog.start()
     said: list[str] = []
     try:
-        assert demo.stdout is not None
-        for line in demo.stdout:
+        assert running.stdout is not None
+        for line in running.stdout:
             said.append(line)
             if "Ctrl-C" in line:
                 break
@@ -58,20 +62,35 @@ def test_the_printed_requests_work_and_ctrl_c_ends_it(port: int, tmp_path: Path)
         assert listed["matches"][0]["action"] == "block"
         assert unlisted["matches"] == []
         assert sum(unlisted["checked"].values()) == 1
-        os.killpg(demo.pid, signal.SIGINT)  # Ctrl-C reaches every process of the terminal
-        rest = demo.stdout.read()
-        code = demo.wait(timeout=20)
+        os.killpg(running.pid, signal.SIGINT)  # Ctrl-C reaches every process of the terminal
+        rest = running.stdout.read()
+        code = running.wait(timeout=20)
         assert "Traceback" not in rest, rest
         assert "stopped" in rest
         assert code in (0, -signal.SIGINT), rest  # make itself ends by the signal, as shells expect
     finally:
         watchdog.cancel()
-        if demo.poll() is None:
-            os.killpg(demo.pid, signal.SIGKILL)
-            demo.wait()
-        if demo.stdout is not None:
-            demo.stdout.close()
+        if running.poll() is None:
+            os.killpg(running.pid, signal.SIGKILL)
+            running.wait()
+        if running.stdout is not None:
+            running.stdout.close()
     assert list(tmp_path.iterdir()) == []  # it kept nothing
+
+
+def test_without_packages_of_debian_the_demo_lists_python_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(demo, "DPKG", tmp_path / "absent")
+    files, algorithm, listed, what = demo.real_list(tmp_path)
+    result = compile_lists(tmp_path / "store", *files, list_id="demo", tier="baseline")
+    assert result["refused"] == 0
+    assert result["algorithms"] == {algorithm: result["entries"]}
+    assert result["entries"] > 500
+    answer = hashwacht("lookup", "--store", tmp_path / "store", "--json", listed).json()["answers"][0]
+    assert answer["verdict"] == "listed"
+    shown = Path(what.removeprefix("the SHA-256 of "))
+    assert hashlib.sha256(shown.read_bytes()).hexdigest() == listed
 
 
 def test_a_taken_port_is_said_before_any_work(tmp_path: Path) -> None:
@@ -79,9 +98,9 @@ def test_a_taken_port_is_said_before_any_work(tmp_path: Path) -> None:
         other.bind(("127.0.0.1", 0))
         other.listen()
         taken = other.getsockname()[1]
-        demo = start(taken, tmp_path)
-        said, _ = demo.communicate(timeout=60)
-    assert demo.returncode != 0
+        running = start(taken, tmp_path)
+        said, _ = running.communicate(timeout=60)
+    assert running.returncode != 0
     assert f"Port {taken} on 127.0.0.1 is taken" in said
     assert f"PORT={taken + 1}" in said
     assert "compiled" not in said
