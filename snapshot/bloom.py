@@ -116,14 +116,14 @@ def keys_of(digests: npt.NDArray[np.uint8], algorithm: Algorithm) -> KeyArray:
     return head.view("<u8")
 
 
-def build_filter(out: BinaryIO, keys: KeyArray, false_positive_rate: float) -> tuple[int, int]:
-    """Write the filter of n ≥ 1 distinct entries, whose keys have shape (n, 2); give (slices, bits per slice).
+def build_filter(out: BinaryIO, keys: BinaryIO, count: int, false_positive_rate: float) -> tuple[int, int]:
+    """Write the filter of `count` ≥ 1 distinct entries; give (slices, bits per slice).
 
-    One slice at a time: scatter ones into a byte array, pack it, write it. Needs m bytes of memory (1.44 n at
-    0.001) plus 16 MiB, however large `keys` is (it may be a memory map). Cost: about 60 ns an entry; or-ing
-    bits in place (`np.bitwise_or.at`) costs six times as much, the library's `add` a hundred times.
+    `keys` is a seekable file of their keys, 16 bytes each, read once for each slice. One slice at a time: scatter
+    ones into a byte array, pack it, write it. Needs m bytes of memory (1.44 an entry at 0.001) plus 40 MiB. Cost:
+    about 60 ns an entry; or-ing bits in place (`np.bitwise_or.at`) costs six times as much, the library's `add` a
+    hundred times. Raises OSError when `keys` has another length.
     """
-    count = len(keys)
     num_slices, bits_per_slice = filter_shape(count, false_positive_rate)
     out.write(HEADER.pack(false_positive_rate, num_slices, bits_per_slice, count, count))
     carry = np.empty(0, dtype=np.uint8)  # a slice rarely ends at a byte, so its last bits wait for the next
@@ -131,8 +131,7 @@ def build_filter(out: BinaryIO, keys: KeyArray, false_positive_rate: float) -> t
         ones = np.zeros(len(carry) + bits_per_slice, dtype=np.uint8)
         ones[: len(carry)] = carry
         slice_ones = ones[len(carry) :]
-        for start in range(0, count, 1 << 19):
-            part = keys[start : start + (1 << 19)]
+        for part in _read_keys(keys, count):
             g = part[:, 0] + part[:, 1] * np.uint64(i)
             g >>= np.uint64(32)
             g *= np.uint64(bits_per_slice)
@@ -142,6 +141,18 @@ def build_filter(out: BinaryIO, keys: KeyArray, false_positive_rate: float) -> t
         out.write(np.packbits(ones[:whole], bitorder="little").data)
         carry = ones[whole:].copy()
     return num_slices, bits_per_slice
+
+
+def _read_keys(keys: BinaryIO, count: int) -> Iterator[KeyArray]:
+    """Yield all keys in arrays (n, 2), each valid until the next is asked for."""
+    buffer = bytearray(KEY_BYTES << 19)
+    keys.seek(0)
+    read = 0
+    while size := keys.readinto(buffer):  # type: ignore[attr-defined]  # typing's BinaryIO lacks what every file has
+        read += size
+        yield np.frombuffer(buffer, dtype="<u8", count=size // 8).reshape(-1, 2)
+    if read != count * KEY_BYTES:
+        raise OSError(5, f"{read} bytes of filter keys, not {count * KEY_BYTES}")
 
 
 class MappedFilter:

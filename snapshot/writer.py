@@ -35,7 +35,7 @@ import numpy.typing as npt
 
 from snapshot.algorithms import ALGORITHMS, Algorithm
 from snapshot.blocks import FIRST_OWN_ID, LABEL_SETS, label_set_key, records_per_block
-from snapshot.bloom import KEY_BYTES, build_filter, keys_of
+from snapshot.bloom import build_filter, keys_of
 from snapshot.errors import StoreError, StoreFull, StoreUnusable, store_error, wrapped_os_errors
 from snapshot.labels import LabelSet, encode_label_set
 from snapshot.manifest import (
@@ -184,10 +184,8 @@ class SnapshotWriter:
         keys_path = self._directory / f"{algorithm.name}.keys"
         with wrapped_os_errors("writing", self._directory):
             self._keys_file.close()
-            keys = np.memmap(keys_path, dtype="<u8", mode="r").reshape(-1, KEY_BYTES // 8)
-            with (self._directory / filter_file(algorithm.name)).open("wb") as out:
-                slices, bits_per_slice = build_filter(out, keys, self._rate)
-            del keys
+            with keys_path.open("rb") as keys, (self._directory / filter_file(algorithm.name)).open("wb") as out:
+                slices, bits_per_slice = build_filter(out, keys, self._count, self._rate)
             keys_path.unlink()
         self._algorithms[algorithm.name] = AlgorithmFacts(
             entries=self._count, blocks=self._blocks, records_per_block=self._per_block,

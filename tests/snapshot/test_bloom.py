@@ -36,7 +36,7 @@ def matrix(digests: list[bytes]) -> np.ndarray:
 
 def built(digests: list[bytes], algorithm: Algorithm, rate: float) -> bytes:
     out = io.BytesIO()
-    build_filter(out, keys_of(matrix(digests), algorithm), rate)
+    build_filter(out, io.BytesIO(keys_of(matrix(digests), algorithm).tobytes()), len(digests), rate)
     return out.getvalue()
 
 
