@@ -1,8 +1,10 @@
-"""The loader's settings, from the environment; an option on the command line goes before."""
+"""What a compile takes from the environment; an option on the command line goes before.
+
+HASHWACHT_STORE is not here: it is the `--store` option's own variable, since every command has that one.
+"""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Final
 
 from pydantic import Field
@@ -16,7 +18,6 @@ class LoaderSettings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore")
 
-    store: Path | None = Field(default=None, description="The directory that snapshots are published in.")
     memory_mib: int = Field(
         default=1024,
         ge=64,

@@ -170,7 +170,7 @@ class ListFile:
         magic = self._raw.peek(_MAGIC_BYTES)
         name = self.path.lower()
         if magic.startswith(_GZIP_MAGIC):
-            return igzip.IGzipFile(fileobj=self._raw, mode="rb")  # type: ignore[no-untyped-call]
+            return igzip.IGzipFile(fileobj=self._raw, mode="rb")  # type: ignore[no-untyped-call]  # isal's stubs
         if magic in _ZSTD_MAGICS:
             return _ZstdStream(self._raw)
         for suffix, magics in ((".gz", (_GZIP_MAGIC,)), (".zst", _ZSTD_MAGICS)):

@@ -88,7 +88,7 @@ class CsvReader:
                 if header is None:
                     continue
                 columns = find_columns(rows.cells[header], rows.lines[header], options, report)
-                rows = rows.without(range(header + 1))  # noqa: PLW2901
+                rows = rows.without(range(header + 1))  # noqa: PLW2901 - what is left of them
             yield from _batches(rows, columns, report)
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 from pydantic import ValidationError
 
@@ -18,13 +16,13 @@ def _no_variables_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_defaults() -> None:
     assert LoaderSettings().model_dump() == {
-        "store": None, "memory_mib": 1024, "false_positive_rate": 0.001, "max_bad_share": 0.0001,
+        "memory_mib": 1024, "false_positive_rate": 0.001, "max_bad_share": 0.0001,
     }  # fmt: skip
 
 
 def test_every_setting_is_read_from_its_variable(monkeypatch: pytest.MonkeyPatch) -> None:
     values = {
-        "store": Path("/srv/store"), "memory_mib": 64, "false_positive_rate": 1e-6, "max_bad_share": 0.5,
+        "memory_mib": 64, "false_positive_rate": 1e-6, "max_bad_share": 0.5,
     }  # fmt: skip
     assert values.keys() == LoaderSettings.model_fields.keys()
     for name, value in values.items():

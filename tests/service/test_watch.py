@@ -150,17 +150,23 @@ def test_a_canary_that_fails_keeps_a_snapshot_from_going_live(
     run(test)
 
 
-def test_a_surprise_is_refused_and_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    made = live_store(tmp_path / "store", entries())
+def surprised_once(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """Let the first opening of a snapshot fail in a way that nobody foresaw; give the list of all openings."""
     real, calls = service.watch.open_ready, []
 
-    def once(directory: Path, sha: str) -> Snapshot:
+    def open_ready(directory: Path, sha: str) -> Snapshot:
         calls.append(directory)
         if len(calls) == 1:
             raise ZeroDivisionError
         return real(directory, sha)
 
-    monkeypatch.setattr(service.watch, "open_ready", once)
+    monkeypatch.setattr(service.watch, "open_ready", open_ready)
+    return calls
+
+
+def test_a_surprise_is_refused_and_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = live_store(tmp_path / "store", entries())
+    calls = surprised_once(monkeypatch)
     monkeypatch.setattr(service.watch, "_FIRST_RETRY_SECONDS", 0.1)
 
     async def test() -> None:
@@ -204,15 +210,7 @@ def test_what_stays_damaged_is_not_read_again_and_again(tmp_path: Path, monkeypa
 
 def test_a_long_wait_for_the_store_makes_no_later_refusal_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = write_snapshot(tmp_path / "store", entries())
-    real, calls = service.watch.open_ready, []
-
-    def once(directory: Path, sha: str) -> Snapshot:
-        calls.append(directory)
-        if len(calls) == 1:
-            raise ZeroDivisionError
-        return real(directory, sha)
-
-    monkeypatch.setattr(service.watch, "open_ready", once)
+    surprised_once(monkeypatch)
     monkeypatch.setattr(service.watch, "POLL_SECONDS", 0.01)
     monkeypatch.setattr(service.watch, "_FIRST_RETRY_SECONDS", 0.1)
 
