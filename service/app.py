@@ -10,7 +10,7 @@ async and none awaits while it holds a View: they share the event loop's thread 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 from typing import Final
 
@@ -23,6 +23,7 @@ from starlette.types import Receive, Scope, Send
 
 from service.docs import add_docs
 from service.front import MATCH_PATH, MatchRoute
+from service.heap import keep_freed_memory, spare_what_is_there
 from service.live import Live
 from service.logs import configure_logging
 from service.openapi import DescribedApp
@@ -53,16 +54,16 @@ class Application:
         self._match = MatchRoute(self._live, settings)
         self._rest = self._fastapi()
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Answer one request, or run the lifespan."""
+        # Not async itself: handing on the route's own awaitable saves each request a coroutine.
         if scope["type"] == "http":
             if scope["path"] == MATCH_PATH:
-                await self._match(scope, receive, send)
-                return
+                return self._match(scope, receive, send)
             if scope["method"] == "HEAD":
                 # Every GET answers HEAD too; uvicorn, which knows the real method, leaves the body away.
                 scope = {**scope, "method": "GET"}
-        await self._rest(scope, receive, send)
+        return self._rest(scope, receive, send)
 
     def _fastapi(self) -> FastAPI:
         app = DescribedApp(
@@ -94,6 +95,7 @@ class Application:
         watch = Watch(Store(self._settings.store), self._live, notes, asyncio.get_running_loop())
         watch.start()
         await asyncio.to_thread(watch.looked.wait, _PATIENCE_SECONDS)
+        spare_what_is_there()
         yield {"settings": self._settings}  # where service/protocol.py finds its limits
         watch.stop()
         await asyncio.to_thread(watch.join, 1.0)
@@ -106,6 +108,7 @@ def create_app() -> Application:
     """Make a worker's application from the environment: uvicorn's factory."""
     settings = load_settings()
     configure_logging(settings)
+    keep_freed_memory()
     return Application(settings)
 
 

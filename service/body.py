@@ -7,7 +7,7 @@ instead of a reset connection.
 
 from __future__ import annotations
 
-from starlette.types import Receive
+from starlette.types import Message, Receive
 
 from service.problems import Problem
 
@@ -16,41 +16,47 @@ class ClientGone(Exception):
     """The client closed the connection, or was cut off, before its request was complete."""
 
 
-async def read_body(receive: Receive, announced: bytes | None, max_bytes: int) -> bytes:
-    """Give the whole body. `announced` is the Content-Length header's value.
+def announced_bytes(content_length: bytes | None, max_bytes: int) -> int | None:
+    """Give the length that the Content-Length header announces, None without one. Raises Problem body_too_large."""
+    if content_length is None or not content_length.isdigit():
+        return None
+    length = int(content_length)
+    if length > max_bytes:
+        raise _too_large(max_bytes)
+    return length
 
-    Raises Problem body_too_large, or ClientGone: also for a body that is not as long as announced, since half of a
-    request must never be answered as if it were all.
+
+def whole_body(message: Message, length: int | None) -> bytes | None:
+    """Give the body if this first message is all of it, as it nearly always is; None if there is more to come.
+
+    Raises ClientGone: also for a body that is not as long as announced, since half of a request must never be answered
+    as if it were all. A body without an announced length is left to read_pieces, which limits it.
     """
-    length = int(announced) if announced is not None and announced.isdigit() else None
-    if length is not None and length > max_bytes:
-        raise _too_large(max_bytes)
-    message = await receive()
+    if length is None or message.get("more_body", False):
+        return None
     body: bytes = message.get("body", b"")
-    if message.get("more_body", False):  # rare: nearly always all of it came at once
-        body = await _read_rest(receive, body, max_bytes)
-    elif message["type"] != "http.request":
-        raise ClientGone
-    if len(body) > max_bytes:
-        raise _too_large(max_bytes)
-    if length is not None and len(body) != length:
+    if message["type"] != "http.request" or len(body) != length:
         raise ClientGone
     return body
 
 
-async def _read_rest(receive: Receive, first: bytes, max_bytes: int) -> bytes:
-    pieces = [first]
-    size = len(first)
-    more = True
-    while more:
-        if size > max_bytes:
-            raise _too_large(max_bytes)
-        message = await receive()
+async def read_pieces(receive: Receive, first: Message, length: int | None, max_bytes: int) -> bytes:
+    """Give the whole body, of which `first` is the first message. Raises Problem body_too_large or ClientGone."""
+    pieces: list[bytes] = []
+    size = 0
+    message = first
+    while True:
         if message["type"] != "http.request":
             raise ClientGone
         pieces.append(message.get("body", b""))
         size += len(pieces[-1])
-        more = message.get("more_body", False)
+        if size > max_bytes:
+            raise _too_large(max_bytes)
+        if not message.get("more_body", False):
+            break
+        message = await receive()
+    if length is not None and size != length:
+        raise ClientGone
     return b"".join(pieces)
 
 

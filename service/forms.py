@@ -45,6 +45,11 @@ class FileColumn:
         """Give the file that the good digest at `place` among the packed ones belongs to."""
         return self.owners[self.digests.index_of(place)]
 
+    def checked_files(self) -> list[int]:
+        """Give the file of every good digest."""
+        positions = self.digests.positions
+        return self.owners if positions is None else [self.owners[position] for position in positions]
+
 
 @dataclass(slots=True)
 class Files:
@@ -53,13 +58,6 @@ class Files:
     refs: list[str | None]
     columns: list[FileColumn] = field(default_factory=list)
     faults: dict[int, FileFault] = field(default_factory=dict)
-
-    def take_ref(self, index: int, ref: object) -> None:
-        """Keep a file's ref if it may be handed back."""
-        if ref is None or (isinstance(ref, str) and len(ref) <= MAX_REF_CHARACTERS):
-            self.refs[index] = ref
-        else:
-            self.faults[index] = "bad_ref"
 
     def malformed(self) -> dict[int, tuple[str, InvalidReason]]:
         """Give (algorithm, reason) of the first malformed digest of each file that has one."""
@@ -105,19 +103,16 @@ def read_packed(body: bytes, algorithm: Algorithm, max_digests: int) -> list[Col
     return [(algorithm, ParsedDigests(body, count, None, []))]
 
 
-def _read_columns(loaded: dict[str, object], max_digests: int) -> list[Column]:
-    columns: list[tuple[Algorithm, list[object]]] = []
+def _read_columns(loaded: dict[str, list[object]], max_digests: int) -> list[Column]:
     total = 0
     for name, texts in loaded.items():
-        algorithm = ALGORITHMS.get(name)
-        if algorithm is None:
+        if name not in ALGORITHMS:
             raise Problem("unknown_column", f"{_shown(name)} is no column; known are {_COLUMNS}, and files")
         if type(texts) is not list:
             raise Problem("not_a_list", f"the column {name} is no list; send a list of texts, even for one digest")
         total += len(texts)
-        columns.append((algorithm, texts))
     _limit(total, max_digests, "digests")
-    return [(algorithm, parse_digests(texts, algorithm)) for algorithm, texts in columns]
+    return [(algorithm := ALGORITHMS[name], parse_digests(texts, algorithm)) for name, texts in loaded.items()]
 
 
 def _read_files(loaded: dict[str, object], max_digests: int) -> Files:
@@ -128,25 +123,35 @@ def _read_files(loaded: dict[str, object], max_digests: int) -> Files:
         raise Problem("not_a_list", "files is no list; send a list of objects, even for one file")
     _limit(len(sent), max_digests, "files")
     files = Files(refs=[None] * len(sent))
-    texts: dict[str, list[object]] = {}
-    owners: dict[str, list[int]] = {}
+    gathered = _gather(sent, files)
+    _limit(sum(len(texts) for texts, _ in gathered.values()), max_digests, "digests")
+    for name, (texts, owners) in gathered.items():
+        if texts:
+            algorithm = ALGORITHMS[name]
+            files.columns.append(FileColumn(algorithm, parse_digests(texts, algorithm), owners))
+    return files
+
+
+def _gather(sent: list[object], files: Files) -> dict[str, tuple[list[object], list[int]]]:
+    """Give the texts of each algorithm with the files they belong to; note refs and faults in `files`."""
+    gathered: dict[str, tuple[list[object], list[int]]] = {name: ([], []) for name in ALGORITHMS}
     for index, file in enumerate(sent):
-        if not isinstance(file, dict):
+        if type(file) is not dict:
             files.faults[index] = "not_object"
             continue
-        files.take_ref(index, file.pop("ref", None))
-        for name, text in file.items():
-            if name in ALGORITHMS:
-                texts.setdefault(name, []).append(text)
-                owners.setdefault(name, []).append(index)
-            else:
+        for name, value in file.items():
+            column = gathered.get(name)
+            if column is not None:
+                column[0].append(value)
+                column[1].append(index)
+            elif name != "ref":
                 # Its other digests are looked up all the same: a match weighs more than a fault.
                 files.faults.setdefault(index, "unknown_algorithm")
-    _limit(sum(map(len, texts.values())), max_digests, "digests")
-    for name, algorithm in ALGORITHMS.items():
-        if name in texts:
-            files.columns.append(FileColumn(algorithm, parse_digests(texts[name], algorithm), owners[name]))
-    return files
+            elif value is None or (type(value) is str and len(value) <= MAX_REF_CHARACTERS):
+                files.refs[index] = value
+            else:
+                files.faults[index] = "bad_ref"
+    return gathered
 
 
 def _shown(name: str) -> str:

@@ -12,13 +12,13 @@ from typing import Final
 from urllib.parse import parse_qsl
 
 import structlog
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
-from service.body import ClientGone, read_body
+from service.body import ClientGone, announced_bytes, read_pieces, whole_body
 from service.forms import Files, read_json, read_packed
 from service.live import Live
 from service.match import match_columns, match_files
-from service.problems import CONTENT_TYPE, Problem, not_ready
+from service.problems import CONTENT_TYPE, Headers, Problem, not_ready
 from service.settings import ServiceSettings
 from snapshot.algorithms import ALGORITHMS, Algorithm
 from snapshot.errors import SnapshotError
@@ -43,8 +43,15 @@ class MatchRoute:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request to MATCH_PATH, of any method."""
+        # One coroutine from end to end, since each further one costs a request of one digest a hundredth.
         try:
-            body = await self._answer(scope, receive)
+            algorithm, announced = _read_head(scope)
+            length = announced_bytes(announced, self._max_body_bytes)
+            message = await receive()
+            body = whole_body(message, length)
+            if body is None:
+                body = await read_pieces(receive, message, length, self._max_body_bytes)
+            reply = self._match(algorithm, body)
         except Problem as problem:
             await send_problem(send, problem)
         except ClientGone:
@@ -56,15 +63,12 @@ class MatchRoute:
             _log.exception("a request to /v1/match failed")
             await send_problem(send, Problem("internal_error", "the request failed here; the service's log says how"))
         else:
-            await _send(send, 200, b"application/json", body, ())
+            await send(_start(200, _JSON, len(reply), ()))
+            await send({"type": "http.response.body", "body": reply})
 
-    async def _answer(self, scope: Scope, receive: Receive) -> bytes:
-        if scope["method"] != "POST":
-            raise Problem("method_not_allowed", f"{MATCH_PATH} takes POST", headers=((b"allow", b"POST"),))
-        packed, announced = _read_headers(scope["headers"])
-        algorithm = _packed_algorithm(scope["query_string"]) if packed else None
-        body = await read_body(receive, announced, self._max_body_bytes)
-        # From here to the end nothing awaits: the whole answer is of this one View.
+    def _match(self, algorithm: Algorithm | None, body: bytes) -> bytes:
+        """Answer a body: packed digests of `algorithm`, or JSON if that is None. Raises Problem or SnapshotError."""
+        # Nothing here awaits: the whole answer is of this one View.
         view = self._live.require_view()
         if algorithm is not None:
             return match_columns(view, read_packed(body, algorithm, self._max_digests))
@@ -72,6 +76,14 @@ class MatchRoute:
         if isinstance(request, Files):
             return match_files(view, request)
         return match_columns(view, request)
+
+
+def _read_head(scope: Scope) -> tuple[Algorithm | None, bytes | None]:
+    """Give the algorithm of a packed body (None: the body is JSON), and the Content-Length as sent. Raises Problem."""
+    if scope["method"] != "POST":
+        raise Problem("method_not_allowed", f"{MATCH_PATH} takes POST", headers=((b"allow", b"POST"),))
+    packed, announced = _read_headers(scope["headers"])
+    return _packed_algorithm(scope["query_string"]) if packed else None, announced
 
 
 def _read_headers(headers: Iterable[tuple[bytes, bytes]]) -> tuple[bool, bytes | None]:
@@ -141,18 +153,15 @@ def _packed_algorithm(query: bytes) -> Algorithm:
 
 async def send_problem(send: Send, problem: Problem) -> None:
     """Send a problem as the whole response."""
-    await _send(send, problem.status, CONTENT_TYPE, problem.encode(), problem.headers)
-
-
-async def _send(
-    send: Send, status: int, content_type: bytes, body: bytes, headers: tuple[tuple[bytes, bytes], ...]
-) -> None:
-    length = str(len(body)).encode()
-    await send(
-        {
-            "type": "http.response.start",
-            "status": status,
-            "headers": [(b"content-type", content_type), (b"content-length", length), *headers],
-        }
-    )
+    body = problem.encode()
+    await send(_start(problem.status, CONTENT_TYPE, len(body), problem.headers))
     await send({"type": "http.response.body", "body": body})
+
+
+def _start(status: int, content_type: bytes, length: int, headers: Headers) -> Message:
+    length_header = (b"content-length", b"%d" % length)
+    return {
+        "type": "http.response.start",
+        "status": status,
+        "headers": [(b"content-type", content_type), length_header, *headers],
+    }

@@ -15,7 +15,7 @@ no partial answer. Replies are orjson bytes, sparse, in the order of the request
 from __future__ import annotations
 
 import binascii
-from collections.abc import Iterator
+from collections.abc import Set as AbstractSet
 
 import orjson
 
@@ -27,8 +27,9 @@ from snapshot.hexdigest import ParsedDigests
 from snapshot.reader import Table
 
 
-def listed(view: View, table: Table, digests: ParsedDigests) -> Iterator[tuple[int, bytes, Verdict]]:
-    """Yield (place among the packed ones, digest, verdict) of the digests that are a match, ascending."""
+def listed(view: View, table: Table, digests: ParsedDigests) -> list[tuple[int, bytes, Verdict]]:
+    """Give (place among the packed ones, digest, verdict) of the digests that are a match, ascending."""
+    matches = []
     packed, length = digests.packed, table.algorithm.digest_bytes
     for place in table.filter.probe(packed):  # a miss ends here
         digest = packed[place * length : (place + 1) * length]
@@ -37,7 +38,8 @@ def listed(view: View, table: Table, digests: ParsedDigests) -> Iterator[tuple[i
             continue  # the filter's false positive
         verdict = view.verdict(label_set_id)
         if verdict is not None:
-            yield place, digest, verdict
+            matches.append((place, digest, verdict))
+    return matches
 
 
 def match_columns(view: View, columns: list[Column]) -> bytes:
@@ -87,7 +89,7 @@ def match_files(view: View, files: Files) -> bytes:
             not_loaded[name] = column.digests.count
             continue
         checked[name] = column.digests.count
-        looked_up.update(map(column.owner, range(column.digests.count)))
+        looked_up.update(column.checked_files())
         for place, digest, verdict in listed(view, table, column.digests):
             index = column.owner(place)
             text = digest_text(digest, column.algorithm)
@@ -97,7 +99,7 @@ def match_files(view: View, files: Files) -> bytes:
         {"index": index, "ref": files.refs[index], "action": strongest(actions[index]), "matched": matched[index]}
         for index in sorted(matched)
     ]
-    invalid = list(_invalid_files(files, set(matched), looked_up))
+    invalid = _invalid_files(files, matched.keys(), looked_up)
     return orjson.dumps(
         {
             "snapshot_id": view.snapshot_id,
@@ -115,19 +117,21 @@ def match_files(view: View, files: Files) -> bytes:
     )
 
 
-def _invalid_files(files: Files, matched: set[int], looked_up: set[int]) -> Iterator[dict[str, object]]:
-    """Yield the files that are neither a match nor may be called clear, each with the first reason that holds."""
+def _invalid_files(files: Files, matched: AbstractSet[int], looked_up: set[int]) -> list[dict[str, object]]:
+    """Give the files that are neither a match nor may be called clear, each with the first reason that holds."""
     malformed = files.malformed()
-    for index, ref in enumerate(files.refs):
-        if index in matched:
-            continue
+    not_looked_up = set(range(len(files.refs))) - looked_up
+    invalid: list[dict[str, object]] = []
+    for index in sorted((files.faults.keys() | malformed.keys() | not_looked_up) - matched):
+        ref = files.refs[index]
         if index in files.faults:
-            yield {"index": index, "ref": ref, "reason": files.faults[index]}
+            invalid.append({"index": index, "ref": ref, "reason": files.faults[index]})
         elif index in malformed:
             algorithm, why = malformed[index]
-            yield {"index": index, "ref": ref, "reason": why, "algorithm": algorithm}
-        elif index not in looked_up:
-            yield {"index": index, "ref": ref, "reason": "not_checked"}
+            invalid.append({"index": index, "ref": ref, "reason": why, "algorithm": algorithm})
+        else:
+            invalid.append({"index": index, "ref": ref, "reason": "not_checked"})
+    return invalid
 
 
 def digest_text(digest: bytes, algorithm: Algorithm) -> str:

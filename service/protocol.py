@@ -37,7 +37,11 @@ class _Refused(Exception):
 
 
 class BoundedProtocol(HttpToolsProtocol):
-    """uvicorn's protocol with the bounds above; one per connection."""
+    """uvicorn's protocol with the bounds above; one per connection.
+
+    What every request runs through names the parent class instead of saying `super()`, which up to Python 3.11 builds
+    an object each time: 0.5 µs a request, of some 25.
+    """
 
     def __init__(
         self,
@@ -49,6 +53,7 @@ class BoundedProtocol(HttpToolsProtocol):
         super().__init__(config, server_state, app_state, _loop)
         settings: ServiceSettings = app_state["settings"]
         self._max_header_bytes = settings.max_header_bytes
+        self._max_body_bytes = settings.max_body_bytes
         self._timeout_seconds = settings.request_timeout_seconds
         self._since: float | None = self.loop.time()  # since when we wait for the client; None: not now
         self._receiving = False  # whether a request has begun and is not complete
@@ -75,7 +80,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         self._answering = cycle
-        super()._start_asgi_task(cycle, app)
+        HttpToolsProtocol._start_asgi_task(self, cycle, app)  # noqa: SLF001  it is our own, inherited
 
     def data_received(self, data: bytes) -> None:
         """Take a piece of one or more requests."""
@@ -84,7 +89,7 @@ class BoundedProtocol(HttpToolsProtocol):
         if not self._receiving:
             self._begin()
         self._fed_bytes += len(data)
-        super().data_received(data)
+        HttpToolsProtocol.data_received(self, data)
         if self._fed_bytes > self._max_header_bytes and self._receiving and not self._refused:
             framing = self._fed_bytes - _FRAMING_PER_BYTE * self._body_bytes
             # In a body the headers count once more: they were found within bounds, the framing may be as much again.
@@ -102,7 +107,7 @@ class BoundedProtocol(HttpToolsProtocol):
             self._begin()
         self._in_body = False
         self._body_bytes = 0
-        super().on_message_begin()
+        HttpToolsProtocol.on_message_begin(self)
 
     def on_headers_complete(self) -> None:
         """Judge the headers and start the request."""
@@ -115,21 +120,31 @@ class BoundedProtocol(HttpToolsProtocol):
             self._stop_parser(
                 Problem("invalid_http", "this service speaks HTTP/1.1 only; leave the Upgrade header away")
             )
-        super().on_headers_complete()
+        HttpToolsProtocol.on_headers_complete(self)
         self._in_body = True
         if self._ending:
             self.cycle.keep_alive = False
 
     def on_body(self, body: bytes) -> None:
-        """Count and pass on a piece of body."""
+        """Gather a piece of body.
+
+        uvicorn wakes the application for every piece and stops reading at 64 KiB, which a body of 1,000 digests passes
+        already. Here it wakes once, when the body is complete or larger than it may be.
+        """
         self._body_bytes += len(body)
-        super().on_body(body)
+        cycle = self.cycle
+        if cycle.response_complete:
+            return
+        cycle.body += body
+        if len(cycle.body) > self._max_body_bytes:
+            self.flow.pause_reading()
+            cycle.message_event.set()
 
     def on_message_complete(self) -> None:
         """Note that the request is complete: the client is no longer waited for."""
         self._receiving = self._in_body = False
         self._since = None
-        super().on_message_complete()
+        HttpToolsProtocol.on_message_complete(self)
 
     def _stop_parser(self, problem: Problem) -> None:
         self._problem = problem

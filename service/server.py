@@ -50,6 +50,7 @@ def serve(settings: ServiceSettings) -> None:
     config = uvicorn.Config(
         "service.app:create_app",
         factory=True,
+        interface="asgi3",
         http="service.protocol:BoundedProtocol",
         loop="uvloop",
         ws="none",

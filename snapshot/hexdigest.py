@@ -14,6 +14,7 @@ from __future__ import annotations
 import binascii
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import compress
 from typing import Final
 
 import numpy as np
@@ -125,9 +126,12 @@ def unbase64_rows(rows: ByteMatrix) -> tuple[ByteMatrix, npt.NDArray[np.bool_] |
 
 def _patched(rows: ByteMatrix, foreign: bytes, zero: bytes) -> tuple[ByteMatrix, npt.NDArray[np.bool_]]:
     """Overwrite the rows that hold a foreign character with a text of zero; say which rows are good."""
-    flags = np.frombuffer(rows.tobytes().translate(foreign), dtype=np.bool_).reshape(rows.shape)
-    good: npt.NDArray[np.bool_] = np.logical_not(flags.any(axis=1))
-    return np.where(good[:, None], rows, np.frombuffer(zero, dtype=np.uint8)), good
+    flags = np.frombuffer(rows.tobytes().translate(foreign), dtype=np.bool_)
+    good = np.ones(len(rows), dtype=np.bool_)
+    good[np.flatnonzero(flags) // rows.shape[1]] = False
+    patched = np.array(rows, order="C")
+    patched[~good] = ord(zero)
+    return patched, good
 
 
 # Not frozen: that would treble what it costs to make one, and every request makes one.
@@ -150,10 +154,17 @@ class ParsedDigests:
 
 
 def parse_digests(texts: Sequence[object], algorithm: Algorithm) -> ParsedDigests:
-    """Parse many texts of one algorithm; a bad one spoils no other. Cost: about 40 ns a digest when all are good."""
+    """Parse many texts of one algorithm; a bad one spoils no other.
+
+    Cost: about 40 ns a digest when all are good, 200 ns when some are not, 600 ns when base64 is among them.
+    """
     packed = _parse_uniform(texts, algorithm)
     if packed is not None:
         return ParsedDigests(packed, len(texts), None, [])
+    return _parse_hex_only(texts, algorithm) or _parse_each(texts, algorithm)
+
+
+def _parse_each(texts: Sequence[object], algorithm: Algorithm) -> ParsedDigests:
     good: list[bytes] = []
     positions: list[int] = []
     invalid: list[tuple[int, InvalidReason]] = []
@@ -165,6 +176,31 @@ def parse_digests(texts: Sequence[object], algorithm: Algorithm) -> ParsedDigest
         else:
             positions.append(index)
     return ParsedDigests(b"".join(good), len(good), positions if invalid else None, invalid)
+
+
+def _parse_hex_only(texts: Sequence[object], algorithm: Algorithm) -> ParsedDigests | None:
+    """Parse all texts of the right length for hex together, the rest one by one; None if one of the rest is good too.
+
+    Makes a bad text among 1,000 cost a third of what it costs to parse each by itself.
+    """
+    width = algorithm.hex_length
+    # ASCII, so that a character is a byte in what is joined.
+    fits = bytes([type(text) is str and len(text) == width and text.isascii() for text in texts])
+    joined = "".join(compress(texts, fits)).encode("ascii")  # type: ignore[arg-type]  # only str fits
+    digests, decoded = unhex_rows(np.frombuffer(joined, dtype=np.uint8).reshape(-1, width))
+    good = np.frombuffer(bytearray(fits), dtype=np.bool_)
+    if decoded is not None:
+        good[good] = decoded
+        digests = digests[decoded]
+    invalid: list[tuple[int, InvalidReason]] = []
+    for index in np.flatnonzero(~good).tolist():
+        try:
+            parse_digest(texts[index], algorithm)
+        except HexdigestError as error:
+            invalid.append((index, error.why))
+        else:
+            return None  # base64
+    return ParsedDigests(digests.tobytes(), len(digests), np.flatnonzero(good).tolist(), invalid)
 
 
 def _parse_uniform(texts: Sequence[object], algorithm: Algorithm) -> bytes | None:

@@ -107,14 +107,17 @@ def test_the_cases_above_have_slices_and_files_that_do_not_end_with_a_byte() -> 
     assert any(slices * bits % 8 for slices, bits in shapes)
 
 
-@pytest.mark.parametrize("batch", sorted({0, 1, 9, 10, 11, ARRAY_FROM - 1, ARRAY_FROM, ARRAY_FROM + 1, 1000}))
+@pytest.mark.parametrize("rate", [0.1, 0.001])  # many false positives; as many slices as by default
+@pytest.mark.parametrize(
+    "batch", sorted({0, 1, 2, 9, ARRAY_FROM - 1, ARRAY_FROM, ARRAY_FROM + 1, 128, 129, 1_000, 1_500, 1_501, 4_000})
+)
 @every_algorithm
 def test_a_batch_of_any_size_gets_the_same_answers(
-    algorithm: Algorithm, batch: int, rng: random.Random, mapped
+    algorithm: Algorithm, batch: int, rate: float, rng: random.Random, mapped
 ) -> None:
     members = random_digests(rng, algorithm, 500)
-    library = reference(members, algorithm, 0.1)  # many false positives
-    bloom = mapped(built(members, algorithm, 0.1), algorithm)
+    library = reference(members, algorithm, rate)
+    bloom = mapped(built(members, algorithm, rate), algorithm)
     for share_listed in (0.0, 0.5, 1.0):
         asked = [
             rng.choice(members) if rng.random() < share_listed else rng.randbytes(algorithm.digest_bytes)
