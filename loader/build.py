@@ -12,28 +12,36 @@
     gate       a sample is found as serving will find it  loader/gate.py
     publish    rename, history, CURRENT                   snapshot/publish.py
 
+Spooling, and sorting with reading back what was spooled, are in a second thread (snapshot/pipeline.py), so that parsing
+and writing keep a core each to themselves.
+
 Until `publish` swaps CURRENT nothing has happened: whatever raises or kills before leaves the old snapshot live.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
+
 from loader import gate
 from loader.label_numbers import LabelTable
-from loader.merge import Merger, sort_rows
+from loader.merge import Mask, Merger, sort_rows
 from loader.progress import Progress, Silent
 from loader.readers import choose_reader
 from loader.readers.base import Batch, ReadOptions
 from loader.report import CompileReport, FileReport, check_bad_lines, refuse_cut_files
 from loader.sources import ListFile
 from loader.spool import LABEL_BYTES, Spools, numbered_rows
+from snapshot.algorithms import Algorithm
 from snapshot.hexdigest import ByteMatrix
 from snapshot.labels import LabelClass, Tier
 from snapshot.manifest import ListFacts, Manifest
+from snapshot.pipeline import Follower, ahead
 from snapshot.publish import Published, Publisher
 from snapshot.store import Store
 from snapshot.writer import SnapshotWriter
@@ -80,9 +88,11 @@ def build(request: BuildRequest, progress: Progress | None = None) -> BuildResul
     """Compile lists into a snapshot and make it live.
 
     Raises LoaderError for what is wrong with the lists and StoreError or DamageError for the store; then nothing was
-    published. Cost: about half a microsecond a line; memory as the request says, however long the lists are.
+    published. Cost: about 0.2 µs a line on two cores; memory as the request says, however long the lists are, but for
+    the filter: 3 bytes an entry.
     """
     progress = progress or Silent()
+    _keep_freed_memory()
     store = Store(request.store)
     with Publisher(store) as publisher:
         dropped = gate.refuse_lost_lists(store, [item.list_id for item in request.lists], request.drop_lists)
@@ -109,9 +119,11 @@ def read_lists(
     for item in request.lists:
         reports = [FileReport(path, item.format or "") for path in item.files]
         report.files += reports
-        for file_report in reports:
-            for batch in parse(item, file_report, progress):
-                spools.add(batch.algorithm, normalise(batch, item, labels, file_report.path))
+        with Follower() as spooling:
+            for file_report in reports:
+                for batch in parse(item, file_report, progress):
+                    rows = normalise(batch, item, labels, file_report.path)
+                    spooling.call(spools.add, batch.algorithm, rows)
         facts.append(
             ListFacts(
                 list_id=item.list_id,
@@ -146,6 +158,12 @@ def normalise(batch: Batch, item: ListInput, labels: LabelTable, path: str) -> B
     return numbered_rows(batch.digests, numbers)
 
 
+def sorted_parts(spools: Spools, algorithm: Algorithm) -> Iterator[tuple[ByteMatrix, Mask]]:
+    """Yield an algorithm's parts, each sorted, with the mask that tells which rows repeat a digest."""
+    for rows, depth in spools.parts(algorithm):
+        yield sort_rows(rows, algorithm, depth)
+
+
 def write_snapshot(
     directory: Path,
     request: BuildRequest,
@@ -163,14 +181,24 @@ def write_snapshot(
         for algorithm in spools.algorithms():
             progress.stage(f"writing {algorithm.name}", spools.rows(algorithm) * (algorithm.digest_bytes + LABEL_BYTES))
             writer.begin(algorithm)
-            for part, depth in spools.parts(algorithm):
-                rows, repeats = sort_rows(part, algorithm, depth)
-                writer.append(merger.merge(rows, repeats, algorithm))
-                progress.advance(part.nbytes)
+            with closing(ahead(sorted_parts(spools, algorithm))) as parts:
+                for rows, repeats in parts:
+                    writer.append(merger.merge(rows, repeats, algorithm))
+                    progress.advance(rows.nbytes)
         progress.stage("checksums", None)
         # Counted from what came in: the spool has dropped repeats of a digest that comes very often.
         merged = sum(spools.rows(algorithm) for algorithm in spools.algorithms()) - merger.distinct
         return writer.finish(classes=merger.class_facts(), lists=facts, merged=merged, on_bytes=progress.advance)
+
+
+def _keep_freed_memory() -> None:
+    """Let the heap keep what one chunk of lines needed for the next, rather than fetch new pages from the kernel.
+
+    glibc gives memory back at once, unless a larger block was freed before: that one tells it what is usual, up to
+    32 MiB. Another allocator takes no notice. Reading takes a third less time so.
+    """
+    large = np.empty(31 << 20, dtype=np.uint8)  # none of its pages is ever touched
+    del large
 
 
 def _files(request: BuildRequest) -> list[str]:

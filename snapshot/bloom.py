@@ -72,7 +72,6 @@ _MASK: Final = 2**64 - 1
 _KEY: Final = struct.Struct("<QQ")
 # Operands as arrays of no dimension: numpy takes a third of a microsecond to turn a Python or numpy number into one.
 _32: Final = np.array(32, dtype=np.uint64)
-_7: Final = np.array(7, dtype=np.uint64)
 _3: Final = np.array(3, dtype=np.uint64)
 
 Indices = npt.NDArray[np.intp]
@@ -266,7 +265,8 @@ class MappedFilter:
         g *= self._bits_per_slice
         g >>= _32
         g += self._offsets[start:stop]
-        bit = (g & _7).astype(np.uint8)
+        bit = g.astype(np.uint8)
+        bit &= 7
         g >>= _3
         found = self._bytes.take(g.view(np.int64))
         found >>= bit

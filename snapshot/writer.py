@@ -13,7 +13,10 @@ whatever the order of files and lines, the memory limit or the number of repeats
     per algorithm with entries, in the order of snapshot/algorithms.py: name, its records, their number
     the shared label sets in the order of their ids; a SHA-256 over the own label sets in the order of theirs
 
-Peak memory: one part, one block's remainder, and one filter slice (1.44 bytes an entry of the largest algorithm).
+A second thread follows: it hashes the records and keeps their filter keys while this one puts blocks, and it flushes
+the files to disk while this one makes their checksums.
+
+Peak memory: some parts, one block's remainder, and two filter slices (2.88 bytes an entry of the largest algorithm).
 """
 
 from __future__ import annotations
@@ -49,6 +52,7 @@ from snapshot.manifest import (
     Manifest,
     filter_file,
 )
+from snapshot.pipeline import Follower
 from snapshot.reader import file_sha256
 
 #: Address space reserved while writing; the file only grows to what is written (writemap is off).
@@ -80,6 +84,8 @@ class SnapshotWriter:
             f"hashwacht snapshot\n{FORMAT_VERSION}\n{false_positive_rate!r}\n{label_set_id_bytes}\n".encode()
         )
         self._algorithm: Algorithm | None = None
+        self._follower = Follower()
+        self._keys_file: BinaryIO | None = None
         with wrapped_os_errors("creating", directory), _lmdb_errors(self._entries_file):
             directory.mkdir(parents=True, exist_ok=True)
             # sync=False: one fsync at the end does, since nothing reads the file before it is published.
@@ -100,7 +106,7 @@ class SnapshotWriter:
         self._blocks = self._count = 0
         self._last = b""
         with wrapped_os_errors("writing", self._directory):
-            self._keys_file: BinaryIO = (self._directory / f"{algorithm.name}.keys").open("wb")
+            self._keys_file = (self._directory / f"{algorithm.name}.keys").open("wb")
         self._algorithm = algorithm
         with _lmdb_errors(self._entries_file):
             self._database = self._env.open_db(algorithm.name.encode(), txn=self._txn)
@@ -108,6 +114,8 @@ class SnapshotWriter:
 
     def append(self, records: Records) -> None:
         """Write records of shape (n, L + id bytes): ascending, later than all before, each digest once.
+
+        Nobody may change them afterwards.
 
         Raises StoreFull or StoreUnusable; ValueError when a record is not above the one before it (an error of
         the caller: the look-up would pass over such a record, a silent miss).
@@ -118,21 +126,26 @@ class SnapshotWriter:
             return
         records = np.ascontiguousarray(records)
         self._require_ascending(records, algorithm)
-        self._hash.update(records.data)
+        self._follower.call(self._follow, records, algorithm)
         self._count += len(records)
-        with wrapped_os_errors("writing", self._directory):
-            self._keys_file.write(keys_of(records[:, : algorithm.digest_bytes], algorithm).data)
         if len(self._remainder):
             records = np.concatenate([self._remainder, records])
         whole = len(records) - len(records) % self._per_block
-        for start in range(0, whole, self._per_block):
-            self._put_block(records[start : start + self._per_block].tobytes())
+        blocks, block_bytes = records[:whole].reshape(-1).data, self._per_block * self._record_bytes
+        for start in range(0, len(blocks), block_bytes):
+            self._put_block(blocks[start : start + block_bytes])
         self._remainder = records[whole:].copy()
+
+    def _follow(self, records: Records, algorithm: Algorithm) -> None:
+        assert self._keys_file is not None
+        self._hash.update(records.data)
+        with wrapped_os_errors("writing", self._directory):
+            self._keys_file.write(keys_of(records[:, : algorithm.digest_bytes], algorithm).data)
 
     def _require_ascending(self, records: Records, algorithm: Algorithm) -> None:
         """Raise ValueError unless every digest is above the one before it. Cost: about 3 ns a record."""
         length = algorithm.digest_bytes
-        lead = np.ascontiguousarray(records[:, :8]).view(">u8")[:, 0].astype(np.uint64)
+        lead = records[:, :8].view(">u8")[:, 0].astype(np.uint64)
         ascending = not self._count or records[0, :length].tobytes() > self._last
         ties = np.flatnonzero(lead[1:] <= lead[:-1])
         if ties.size:
@@ -144,14 +157,14 @@ class SnapshotWriter:
             raise ValueError(f"records of {algorithm.name} are not ascending")
         self._last = records[-1, :length].tobytes()
 
-    def _put_block(self, block: bytes) -> None:
+    def _put_block(self, block: memoryview) -> None:
         assert self._algorithm is not None
         start = len(block) - self._record_bytes
         self._put(block[start : start + self._algorithm.digest_bytes], block, self._database)
         self._blocks += 1
 
-    def _put(self, key: bytes, value: bytes, database: _Database) -> None:
-        with _lmdb_errors(self._entries_file):
+    def _put(self, key: bytes | memoryview, value: bytes | memoryview, database: _Database) -> None:
+        try:
             # Out of order, append writes nothing and only says so by returning False.
             if not self._txn.put(key, value, db=database, append=True):
                 raise ValueError(f"LMDB refused a key of {len(key)} bytes that is not above the last")
@@ -159,6 +172,8 @@ class SnapshotWriter:
             if self._puts % _PUTS_PER_COMMIT == 0:
                 self._txn.commit()
                 self._txn = self._env.begin(write=True)
+        except lmdb.Error as error:  # not _lmdb_errors, which would take a quarter as long again
+            raise _store_error(error, self._entries_file) from error
 
     def add_own_label_set(self, labels: LabelSet) -> int:
         """Store a label set that one digest owns; give its id. They are numbered in the order of these calls."""
@@ -178,7 +193,9 @@ class SnapshotWriter:
         if (algorithm := self._algorithm) is None:
             return
         if len(self._remainder):
-            self._put_block(self._remainder.tobytes())
+            self._put_block(self._remainder.reshape(-1).data)
+        self._follower.wait()
+        assert self._keys_file is not None
         self._hash.update(f"\n{self._count}\n".encode())
         self._algorithm = None
         keys_path = self._directory / f"{algorithm.name}.keys"
@@ -219,8 +236,10 @@ class SnapshotWriter:
         with wrapped_os_errors("writing", self._directory):
             for name in (ENTRIES, *map(filter_file, self._algorithms)):
                 path = self._directory / name
-                fsync_path(path)
+                self._follower.call(fsync_path, path)
                 files[name] = FileFacts(bytes=path.stat().st_size, sha256=file_sha256(path, on_bytes))
+            self._follower.wait()
+            self._follower.stop()
             manifest = Manifest(
                 format_version=FORMAT_VERSION,
                 snapshot_id=self._hash.hexdigest(),
@@ -243,7 +262,8 @@ class SnapshotWriter:
 
     def abandon(self) -> None:
         """Let go of everything and remove the directory; what cannot be removed the next compile cleans up."""
-        if self._algorithm is not None:
+        self._follower.stop()
+        if self._keys_file is not None:
             with suppress(OSError):  # closing writes what is buffered, on a disk that may be full
                 self._keys_file.close()
         self._env.close()

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loader import lines as lines_module
-from loader.lines import MAX_LINE_BYTES, read_lines
+from loader.lines import MAX_LINE_BYTES, _line_feeds, read_lines
 from loader.report import FileReport
 from loader.sources import ListFile
 
@@ -56,6 +56,21 @@ def test_lines_equal_a_plain_split(
     assert report.lines_read == len(plain)
     assert report.bad_line_count == len(long)
     assert [bad.line for bad in report.bad_lines] == long[:20]
+
+
+@given(
+    count=st.integers(0, 30), width=st.integers(0, 9), rest=st.integers(0, 9),
+    changes=st.lists(st.tuples(st.integers(0, 400), st.sampled_from(b"\n\r#a")), max_size=3),
+)  # fmt: skip
+def test_line_feeds_are_found_where_lines_are_of_one_length_and_where_one_is_not(
+    count: int, width: int, rest: int, changes: list[tuple[int, int]]
+) -> None:
+    content = bytearray((b"a" * width + b"\n") * count + b"a" * rest)
+    for at, byte in changes:
+        if at < len(content):
+            content[at] = byte
+    expected = [at for at, byte in enumerate(content) if byte == ord("\n")]
+    assert _line_feeds(np.frombuffer(content, np.uint8)).tolist() == expected
 
 
 def test_the_longest_line_is_kept_and_one_more_byte_is_not(tmp_path: Path) -> None:

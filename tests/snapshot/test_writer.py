@@ -12,9 +12,10 @@ import pytest
 
 from snapshot.algorithms import ALGORITHMS, MD5, PHOTODNA, SHA1, SHA512, Algorithm
 from snapshot.blocks import FIRST_OWN_ID, records_per_block
+from snapshot.bloom import DigestFilter, filter_key
 from snapshot.errors import StoreFull, StoreUnusable
 from snapshot.labels import Label, Tier
-from snapshot.manifest import ENTRIES, MANIFEST, Manifest, read_manifest
+from snapshot.manifest import ENTRIES, MANIFEST, Manifest, filter_file, read_manifest
 from snapshot.reader import Snapshot, check_files
 from snapshot.writer import SnapshotWriter
 
@@ -75,6 +76,22 @@ def test_the_id_and_all_files_are_the_same_wherever_parts_end(pieces: int, tmp_p
     assert parted.snapshot_id == whole.snapshot_id
     assert parted.files == whole.files
     assert parted.algorithms == whole.algorithms
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS.values(), ids=lambda a: a.name)
+@pytest.mark.parametrize("rate", [0.001, 0.01, 0.1])  # 10, 7 and 4 slices, two of which are built side by side
+def test_the_filter_is_the_librarys_wherever_keys_are_cut(
+    algorithm: Algorithm, rate: float, tmp_path: Path, rng: random.Random, monkeypatch
+) -> None:
+    monkeypatch.setattr("snapshot.bloom._KEYS_IN_CACHE", 100)
+    records = random_records(rng, algorithm, 730)
+    write(tmp_path / "s", {algorithm: [records[:300], records[300:]]}, rate)
+    library = DigestFilter(capacity=len(records), error_rate=rate)
+    for record in records:
+        library.add(filter_key(record[: algorithm.digest_bytes].tobytes(), algorithm), skip_check=True)
+    with (tmp_path / "library").open("wb") as file:
+        library.tofile(file)
+    assert (tmp_path / "s" / filter_file(algorithm.name)).read_bytes() == (tmp_path / "library").read_bytes()
 
 
 def test_the_id_follows_from_each_thing_that_is_in_it(tmp_path: Path, rng: random.Random) -> None:
