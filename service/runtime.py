@@ -1,12 +1,13 @@
-"""What a worker tells the allocator and the garbage collector, since it does the same thing all day.
+"""What a worker tells the allocator, the garbage collector and the interpreter, since it does the same thing all day.
 
-Both are told once, when a worker starts. Neither changes what is computed.
+Each is told once, when a worker starts. Nothing here changes what is computed.
 """
 
 from __future__ import annotations
 
 import ctypes
 import gc
+import sys
 from typing import Final
 
 # glibc's malloc.h: the parameters of mallopt.
@@ -15,6 +16,10 @@ _M_MMAP_THRESHOLD: Final = -3
 
 #: Bodies and arrays up to this size come from the heap, and the heap keeps so much free memory at its end.
 _KEPT_BYTES: Final = 16 << 20
+
+
+#: How long the watch's thread may hold the interpreter once a request wants it.
+_SWITCH_SECONDS: Final = 0.0005
 
 
 def keep_freed_memory() -> None:
@@ -38,3 +43,11 @@ def spare_what_is_there() -> None:
     """
     gc.collect()
     gc.freeze()
+
+
+def put_requests_first() -> None:
+    """Have the thread that opens a new snapshot give way to requests after half a millisecond, not after five.
+
+    Measured: without it the slowest 1 % of replies while a snapshot is swapped took up to three times as long.
+    """
+    sys.setswitchinterval(_SWITCH_SECONDS)

@@ -32,7 +32,6 @@ _NOT_HEX: Final = bytes(byte not in _HEX for byte in range(256))
 _NOT_BASE64: Final = bytes(byte not in _BASE64 for byte in range(256))
 
 _SEPARATOR: Final = ","
-_COMMA: Final = ord(_SEPARATOR)
 
 
 def algorithm_of(text: str | bytes) -> Algorithm:
@@ -206,9 +205,9 @@ def _parse_hex_only(texts: Sequence[object], algorithm: Algorithm) -> ParsedDige
 def _parse_uniform(texts: Sequence[object], algorithm: Algorithm) -> bytes | None:
     """Parse texts that are all hexdigests of the right length in one go; None when any is not.
 
-    Joined by a separator that is no hex character, the texts can only have a separator at every
-    (length + 1)th place and hex everywhere else if each of them is exactly one hexdigest: n texts bring at
-    least n - 1 separators, and there are n - 1 places for them.
+    Joined by a separator that is no hex character, the texts can only have hex at all places but every
+    (length + 1)th if each of them is exactly one hexdigest: n texts bring n - 1 separators, and where hex is
+    required there is no place for one, so all of them stand at those n - 1 places.
     """
     width, count = algorithm.hex_length + 1, len(texts)
     if count == 0:
@@ -228,8 +227,6 @@ def _parse_uniform(texts: Sequence[object], algorithm: Algorithm) -> bytes | Non
     if len(joined) != width * count - 1:
         return None
     rows = np.frombuffer(joined + b",", dtype=np.uint8).reshape(count, width)
-    if not (rows[:, -1] == _COMMA).all():
-        return None
     try:
         return binascii.unhexlify(np.ascontiguousarray(rows[:, :-1]).data)
     except binascii.Error:

@@ -18,7 +18,7 @@ def run(code: str) -> str:
 
 FAULTS_OF_A_MIB = """
 import resource
-from service.heap import keep_freed_memory
+from service.runtime import keep_freed_memory
 if {kept}:
     keep_freed_memory()
 for _ in range(3):
@@ -40,7 +40,7 @@ def test_memory_that_was_freed_is_used_again_without_a_page_fault() -> None:
 def test_what_is_there_is_spared_and_what_comes_is_still_collected() -> None:
     code = """
 import gc, weakref
-from service.heap import spare_what_is_there
+from service.runtime import spare_what_is_there
 spare_what_is_there()
 class Ring: pass
 ring = Ring(); ring.itself = ring
