@@ -1,15 +1,20 @@
 # Targets a newcomer needs: demo, test. The others are for those who work on it: make help
 PYTHON ?= python3
 PORT ?= 8000
+# Further options of `python -m benchmarks` for the bench targets: make bench-quick BENCH_FLAGS=--check-floors
+BENCH_FLAGS ?=
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --quiet --disable-pip-version-check
+BENCH := $(BIN)/python -m benchmarks
+# Peers that the benchmarks measure beside ours, as tests/needs.py names them
+PEERS := redis wrk hfind
 UV_COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 
-.PHONY: help install install-dev demo check test bench-quick lock clean
+.PHONY: help install install-dev demo check test bench bench-quick bench-100m lock clean
 
 help: ## list the targets
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' Makefile | expand -t 16
+	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  \1\t\2/p' Makefile | expand -t 16
 
 install: $(VENV)/.installed ## make .venv from the hash-pinned lock file, with the command at .venv/bin/hashwacht
 
@@ -43,8 +48,17 @@ test: install-dev ## all tests; what they need beside Python is set up first (ap
 	$(BIN)/python tests/machine.py
 	$(BIN)/python -m pytest
 
-bench-quick: install-dev ## the speed table in a few minutes, ratios to baselines of the same run
-	$(BIN)/python -m benchmarks.quick
+bench: install-dev ## everything measured beside its peers: benchmarks/results and the README's table (30 minutes)
+	$(BIN)/python tests/machine.py $(PEERS)
+	$(BENCH) full --results benchmarks/results $(BENCH_FLAGS)
+	$(BENCH).readme_table
+
+bench-quick: install-dev ## the same, shorter, as a table here (4 minutes)
+	$(BIN)/python tests/machine.py $(PEERS)
+	$(BENCH) quick --json build/bench-quick.json $(BENCH_FLAGS)
+
+bench-100m: install-dev ## compile a hundred million lines, into benchmarks/results too (on request; 25 GB of disk)
+	$(BENCH) 100m --results benchmarks/results $(BENCH_FLAGS)
 
 lock: ## renew the lock files (needs uv)
 	$(UV_COMPILE) --group build -o requirements-build.lock
@@ -52,4 +66,4 @@ lock: ## renew the lock files (needs uv)
 	$(UV_COMPILE) -c requirements-build.lock -c requirements.lock --group dev pyproject.toml -o requirements-dev.lock
 
 clean: ## remove .venv and caches
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,13 +1,38 @@
-"""Benchmarks: what a miss, a hit, a request and a compile cost, each beside a baseline of the same run.
+"""Benchmarks: what a miss, a hit, a request and a compile cost, each beside its peers in the same run.
 
-    quick.py                 the command: parts → table; `make bench-quick`
-    sizes.py                 how much of everything; the seed
-    digests.py               seeded random digests, hash lists and request bodies
-    in_process.py            a miss and a hit by the call that serving makes, beside baselines.py
-    http_side_by_side.py     the real service and bare_app.py in turns, driven by load.py
-    compile_beside_sort.py   `hashwacht compile` and `sort -u` of the same file in turns
-    memory.py                bytes an entry, private memory of a worker
-    figures.py  table.py     what was measured, against which goal; how it is shown
+The command
+    __main__.py              `python -m benchmarks [quick|full|100m]`: make bench-quick, bench, bench-100m
+    parts.py  suite.py       which parts a suite has; how they are measured, one after the other
+    sizes.py  run.py         how much of everything; what a part is given: sizes, a directory, stores
+    machine.py               what it ran on
+
+Parts
+    in_process.py            a miss and a hit by the calls that serving makes, beside peers/
+    request_forms.py         the other forms of a request in process
+    http_side_by_side.py     the service beside bare_app.py, all kinds of requests
+    stages.py                where the microseconds of a request of 1,000 digests go
+    http_beside_naive.py     the service beside naive_service.py, which is as a tutorial would write it
+    client_beside_redis.py   one Python client of ours, and one of Redis
+    tail.py                  the slowest replies, in peace and while snapshots are swapped
+    opening.py               how long until a service is ready
+    memory.py                bytes an entry, memory of a worker
+    compile_beside_sort.py   `hashwacht compile` beside `sort -u`
+    beside_hfind.py          compile and lookup beside sleuthkit's hfind
+    compile_100m.py          a hundred million lines
+
+What parts are made of
+    digests.py  workloads.py  stores.py      seeded random digests, requests with their replies, stores
+    timed_calls.py                           calls in process that are timed and checked
+    processes.py  raw_http.py                commands with their peak memory, servers, sockets
+    wrk.py  contest.py                       closed loops by wrk, of ours and of a rival in turns
+    open_loop.py  swaps.py                   requests at their own times; swaps of snapshots under them
+    errors.py                                what stops a run
+
+What becomes of figures
+    figures.py  results.py  selection.py     a figure; all of a run as JSON; finding figures by name
+    table.py  report.py  plots.py            a table here; benchmarks/results: report.md and its plots
+    readme_table.py                          the README's Speed table
+    floors.py                                the gate: no ratio may fall below its floor in floors.json
 
 Every part asserts that the answers it times are right and raises WrongAnswer when they are not: a fast wrong
 answer is no figure. Times depend on the machine, so ratios to the baselines of the same run are what counts.

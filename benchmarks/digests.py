@@ -46,16 +46,6 @@ def write_packed_list(path: Path, packed: bytes, digest_bytes: int = 32) -> None
             _write_lines(file, piece, digest_bytes)
 
 
-def json_bodies(packed: bytes, count: int) -> list[bytes]:
-    """Make JSON bodies by column of `count` sha256 digests each, written as most clients would."""
-    return [json_body(piece) for piece in cut(packed, count)]
-
-
-def json_body(packed: bytes) -> bytes:
-    """Make one JSON body by column of packed sha256 digests."""
-    return b'{"sha256":["' + binascii.hexlify(packed, b",", -32).replace(b",", b'","') + b'"]}'
-
-
 class FreshBatches:
     """Walks through a pool of packed digests, so that no batch comes twice before the whole pool was used."""
 

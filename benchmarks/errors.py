@@ -2,7 +2,8 @@
 
 BenchmarkError
 ├── WrongAnswer     an answer that was timed was not the right one: there is no figure then
-└── CannotMeasure   something the run needs is not there: a program, room on the disk, a server that starts
+├── CannotMeasure   something the run needs is not there: a program, room on the disk, a server that starts
+└── NoFigure        the results hold no figure of that name, or several: a plot or a row of a table is not made
 """
 
 from __future__ import annotations
@@ -18,6 +19,10 @@ class WrongAnswer(BenchmarkError):
 
 class CannotMeasure(BenchmarkError):
     """The run cannot be made here; the message says what is missing."""
+
+
+class NoFigure(BenchmarkError):
+    """The results hold no such figure, or several; the message names it."""
 
 
 def must(holds: bool, what: str) -> None:

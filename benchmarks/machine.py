@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import os
 import platform
+import re
+import shutil
+import subprocess
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
+from typing import Final
 
-_LIBRARIES = ("numpy", "lmdb", "uvicorn", "uvloop", "httptools", "orjson", "bitarray", "pybloom-live")
+_LIBRARIES: Final = (
+    "numpy", "lmdb", "uvicorn", "uvloop", "httptools", "orjson", "bitarray", "pybloom-live", "fastapi", "pydantic",
+    "redis", "hiredis",
+)  # fmt: skip
+#: Programs that run beside ours, and how each is asked for its version.
+_PROGRAMS: Final = {"sort": "--version", "redis-server": "--version", "wrk": "-v", "hfind": "-V"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +32,7 @@ class Machine:
     kernel: str
     python: str
     libraries: dict[str, str]
+    programs: dict[str, str]
     load_before: float
 
     @classmethod
@@ -36,16 +46,17 @@ class Machine:
             kernel=f"{platform.system()} {platform.release()} {platform.machine()}",
             python=f"{platform.python_implementation()} {platform.python_version()}",
             libraries={name: version(name) for name in _LIBRARIES},
+            programs={name: _program_version(name, option) for name, option in _PROGRAMS.items()},
             load_before=round(os.getloadavg()[0], 2),
         )
 
     def lines(self) -> list[str]:
         """Give the description as lines of text."""
-        libraries = ", ".join(f"{name} {number}" for name, number in self.libraries.items())
+        versions = ", ".join(f"{name} {number}" for name, number in (self.libraries | self.programs).items())
         hardware = f"{self.cpu}, {self.cores} cores, {self.memory_gib:g} GiB"
         return [
             f"{self.date}  {hardware}, {self.kernel}, load before {self.load_before:g}",
-            f"{self.python}, {libraries}",
+            f"{self.python}, {versions}",
         ]
 
 
@@ -57,3 +68,12 @@ def _cpu() -> str:
     except OSError:
         pass  # no Linux
     return platform.processor() or "unknown CPU"
+
+
+def _program_version(name: str, option: str) -> str:
+    """Give the first number like 1.2 that a program says when asked; "missing" where it is not installed."""
+    if shutil.which(name) is None:
+        return "missing"
+    asked = subprocess.run([name, option], capture_output=True, text=True, check=False, timeout=10)  # wrk ends with 1
+    number = re.search(r"\d+\.[\d.]*\d", asked.stdout + asked.stderr)
+    return number[0] if number else "unknown"

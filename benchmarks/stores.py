@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import orjson
 
+from benchmarks.digests import write_packed_list
 from benchmarks.errors import must
 from benchmarks.processes import Finished, hashwacht, run
 from service.policy import Policy
 from service.view import View
 from service.watch import open_ready
+from snapshot.algorithms import ALGORITHMS
 from snapshot.manifest import Manifest, read_manifest
 from snapshot.store import Store
 
@@ -38,6 +40,21 @@ def compile_store(store: Path, lists: Sequence[Path | str]) -> Compiled:
     )
     finished = run(command)
     return Compiled(store, finished, orjson.loads(finished.stdout))
+
+
+def compile_packed(store: Path, entries: Mapping[str, bytes]) -> Compiled:
+    """Compile packed digests, by algorithm, into a store, new or not; their lists are written beside it and removed."""
+    lists = {name: store.with_name(f"{store.name}-{name}.txt") for name in entries}
+    for name, packed in entries.items():
+        write_packed_list(lists[name], packed, ALGORITHMS[name].digest_bytes)
+    try:
+        compiled = compile_store(store, list(lists.values()))
+    finally:
+        for path in lists.values():
+            path.unlink()
+    count = sum(len(packed) // ALGORITHMS[name].digest_bytes for name, packed in entries.items())
+    must(compiled.said["entries"] == count, f"the store has {compiled.said['entries']} entries, not {count}")
+    return compiled
 
 
 def live_manifest(store: Path) -> Manifest:

@@ -1,31 +1,28 @@
-"""Shows figures as a table for people and as JSON for scripts."""
+"""Shows results as a table in a terminal, and the words and numbers that the Markdown report uses too."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict
 from itertools import groupby
-
-import orjson
+from typing import Final
 
 from benchmarks.figures import Figure, Goal, Spread
-from benchmarks.machine import Machine
-from benchmarks.sizes import Sizes
+from benchmarks.results import Results
 
-_HEADINGS = ("what", "median (min–max)", "baseline", "ratio (min–max)", "goal", "met?")
+_HEADINGS: Final = ("what", "median (min–max)", "baseline", "ratio (min–max)", "goal", "met?")
 #: A load average above this before the run means that someone else wants the cores.
-_QUIET_LOAD = 0.5
-_LEGEND = "ratio = ours ÷ baseline, within each round; below 1 is better for times and sizes, above 1 for rates"
+_QUIET_LOAD: Final = 0.5
+LEGEND: Final = "ratio = ours ÷ baseline, within each round; below 1 is better for times and sizes, above 1 for rates"
+NOT_QUIET: Final = "The machine was NOT QUIET: others were at work when the run began, so spreads are wide."
 
 
-def as_text(figures: Sequence[Figure], machine: Machine, sizes: Sizes) -> str:
-    """Give the whole report: machine, sizes, the table, notes."""
-    lines = [*machine.lines(), *_size_lines(sizes), ""]
-    if machine.load_before > _QUIET_LOAD:
-        lines += ["The machine was NOT QUIET: others were at work when the run began, so spreads are wide.", ""]
+def as_text(results: Results) -> str:
+    """Give the whole report: machine, sizes, the table, notes, goals missed and parts left out."""
+    lines = [*results.machine.lines(), *size_lines(results), ""]
+    if not was_quiet(results):
+        lines += [NOT_QUIET, ""]
     rows: list[tuple[str, ...]] = []
     notes: list[str] = []
-    for part, members in groupby(figures, key=lambda figure: figure.part):
+    for part, members in groupby(results.figures(), key=lambda figure: figure.part):
         rows.append((part.upper(), "", "", "", "", ""))
         for figure in members:
             rows += _rows(figure)
@@ -33,57 +30,76 @@ def as_text(figures: Sequence[Figure], machine: Machine, sizes: Sizes) -> str:
     widths = [max(map(len, column)) for column in zip(_HEADINGS, *rows, strict=True)]
     for row in (_HEADINGS, tuple("─" * width for width in widths), *rows):
         lines.append("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
-    missed = [figure.what for figure in figures if figure.met is False]
-    goals = sum(figure.met is not None for figure in figures)
-    lines += ["", _LEGEND, *notes, ""]
+    missed = missed_goals(results)
+    goals = sum(len(figure.goals) for figure in results.figures())
+    lines += ["", LEGEND, *notes, ""]
+    lines += [f"left out: {name}: {why}" for name, why in results.left_out.items()]
     lines.append(f"goals met: {goals - len(missed)} of {goals}" + "".join(f"; MISSED: {what}" for what in missed))
     return "\n".join(lines)
 
 
-def as_json(figures: Sequence[Figure], machine: Machine, sizes: Sizes) -> bytes:
-    """Give the same for scripts."""
-    report = {
-        "machine": asdict(machine),
-        "sizes": asdict(sizes),
-        "figures": [{**asdict(figure), "met": figure.met} for figure in figures],
+def missed_goals(results: Results) -> list[str]:
+    """Name the goals that are missed: what was measured, and the bound."""
+    return [
+        f"{figure.what} ({goal_text(goal, figure)})"
+        for figure in results.figures()
+        for goal in figure.goals
+        if not figure.met(goal)
+    ]
+
+
+def was_quiet(results: Results) -> bool:
+    """Tell whether the machine had nothing else to do when the run began."""
+    return results.machine.load_before <= _QUIET_LOAD
+
+
+def size_lines(results: Results) -> list[str]:
+    """Say how much of everything was measured, as far as it was."""
+    sizes = results.sizes
+    said = {
+        "in-process": f"in process: {sizes.rounds} rounds; each call a fresh random batch, walking through a pool of "
+        f"{sizes.pool:,}; miss ratio 1.0 but for hits",
+        "http": f"HTTP: {sizes.connections} connections, loopback, {sizes.http_rounds} rounds of "
+        f"{sizes.http_seconds:g} s in turns",
+        "tail": f"tail: {sizes.http_rounds} rounds of {sizes.tail_seconds:g} s, {sizes.swaps} swaps of each kind",
+        "compile": f"compile: {sizes.compile_lines:,} lines, {sizes.compile_rounds} rounds in turns",
+        "compile-100m": f"compile: {sizes.huge_lines:,} lines, {sizes.huge_rounds} rounds in turns",
     }
-    return orjson.dumps(report, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+    head = f"seed {sizes.seed}; {sizes.entries:,} sha256 entries where nothing else is said; false-positive rate 0.1 %"
+    return [head, *(said[part.name] for part in results.parts if part.name in said)]
+
+
+def goal_text(goal: Goal, figure: Figure) -> str:
+    """Say a goal: `≤ 60 ns`, `≥ 0.8 × bare`."""
+    sign = "≤" if goal.at_most else "≥"
+    if goal.ratio_to is None:
+        return f"{sign} {number(goal.bound)} {figure.unit}"
+    return f"{sign} {number(goal.bound)} × {goal.ratio_to}"
+
+
+def spread_text(spread: Spread) -> str:
+    """Say a spread: `44 (41–52)`, or the number alone when it was measured once."""
+    if spread.rounds == 1:
+        return number(spread.median)
+    return f"{number(spread.median)} ({number(spread.least)}–{number(spread.most)})"
+
+
+def number(value: float) -> str:
+    """Say a number with the digits that are worth reading."""
+    if value == int(value) or value >= 100:
+        return f"{value:,.0f}"
+    return f"{value:.1f}" if value >= 10 else f"{value:.3g}"
 
 
 def _rows(figure: Figure) -> list[tuple[str, ...]]:
     unit = figure.unit
-    goal = _goal(figure.goal, figure) if figure.goal else ""
-    met = {None: "", True: "yes", False: "NO"}[figure.met]
     baselines = [
-        (f"{baseline.name} {_number(baseline.spread.median)} {unit}", f"{_spread(baseline.ratio)} ×")
+        (f"{baseline.name} {number(baseline.spread.median)} {unit}", f"{spread_text(baseline.ratio)} ×")
         for baseline in figure.baselines
     ] or [("", "")]
-    first = (figure.what, f"{_spread(figure.spread)} {unit}", *baselines[0], goal, met)
-    return [first, *(("", "", *baseline, "", "") for baseline in baselines[1:])]
-
-
-def _goal(goal: Goal, figure: Figure) -> str:
-    unit = f"× {figure.baselines[0].name}" if goal.of_ratio else figure.unit
-    return f"{'≤' if goal.at_most else '≥'} {goal.bound:g} {unit}"
-
-
-def _spread(spread: Spread) -> str:
-    if spread.rounds == 1:
-        return _number(spread.median)
-    return f"{_number(spread.median)} ({_number(spread.least)}–{_number(spread.most)})"
-
-
-def _number(value: float) -> str:
-    if value >= 100:
-        return f"{value:,.0f}"
-    return f"{value:.1f}" if value >= 10 else f"{value:.3g}" if value < 1 else f"{value:.2f}"
-
-
-def _size_lines(sizes: Sizes) -> list[str]:
-    http, compiled = sizes.http_rounds, sizes.compile_rounds
-    return [
-        f"seed {sizes.seed}; {sizes.entries:,} sha256 entries, false-positive rate 0.1 %; miss ratio 1.0, but for hits",
-        f"in process: {sizes.rounds} rounds; each call a fresh random batch, walking through a pool of {sizes.pool:,}",
-        f"HTTP: {sizes.connections} connections, loopback, {http} rounds of {sizes.http_seconds:g} s in turns",
-        f"compile: {sizes.compile_lines:,} lines, {compiled} rounds in turns",
-    ]
+    goals = [(goal_text(goal, figure), "yes" if figure.met(goal) else "NO") for goal in figure.goals] or [("", "")]
+    depth = max(len(baselines), len(goals))
+    baselines += [("", "")] * (depth - len(baselines))
+    goals += [("", "")] * (depth - len(goals))
+    heads = [(figure.what, f"{spread_text(figure.spread)} {unit}"), *[("", "")] * (depth - 1)]
+    return [(*head, *baseline, *goal) for head, baseline, goal in zip(heads, baselines, goals, strict=True)]

@@ -45,18 +45,27 @@ def _can_mount_tmpfs() -> bool:
 
 @dataclass(frozen=True)
 class Need:
-    """Something a machine has or lacks. `packages` are Debian's that bring it."""
+    """Something a machine has or lacks. `packages` are Debian's that bring it; `service` is what they start unasked."""
 
     is_there: Callable[[], bool]
     without: str
     packages: tuple[str, ...] = ()
+    service: str = ""
+
+
+def program(name: str, package: str, service: str = "") -> Need:
+    """Give the need of a program in PATH, which a Debian package brings."""
+    return Need(lambda: shutil.which(name) is not None, f"no {name} in PATH", (package,), service)
 
 
 NEEDS = {
-    "chromium": Need(lambda: shutil.which("chromium") is not None, "no chromium in PATH", ("chromium",)),
+    "chromium": program("chromium", "chromium"),
     "dpkg": Need(lambda: any(DPKG_LISTS.glob("*.md5sums")), f"no md5sums in {DPKG_LISTS}"),
+    "hfind": program("hfind", "sleuthkit"),
+    "redis": program("redis-server", "redis-server", service="redis-server"),
     "root": Need(lambda: os.geteuid() == 0, "not run as root"),
     "tmpfs": Need(_can_mount_tmpfs, "a tmpfs cannot be mounted (root on Linux can)"),
+    "wrk": program("wrk", "wrk"),
 }
 
 

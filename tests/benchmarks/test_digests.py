@@ -1,8 +1,6 @@
 """The digests that are measured with."""
 
-import orjson
-
-from benchmarks.digests import FreshBatches, cut, json_body, random_digests, write_hex_list, write_packed_list
+from benchmarks.digests import FreshBatches, cut, random_digests, write_hex_list, write_packed_list
 
 
 def test_a_seed_makes_the_same_digests_again_and_streams_share_none():
@@ -28,9 +26,3 @@ def test_lists_hold_a_line_for_each_digest(tmp_path):
     first = write_hex_list(tmp_path / "b", 5, "list", 1_001, 16)
     assert first == packed
     assert (tmp_path / "b").read_bytes() == (tmp_path / "a").read_bytes()
-
-
-def test_a_json_body_is_a_column_of_hexdigests():
-    packed = random_digests(5, "body", 3)
-    assert orjson.loads(json_body(packed)) == {"sha256": [digest.hex() for digest in cut(packed, 1)]}
-    assert orjson.loads(json_body(packed[:32])) == {"sha256": [packed[:32].hex()]}

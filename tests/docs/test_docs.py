@@ -117,7 +117,7 @@ def test_every_format_algorithm_and_tier_is_in_hash_lists() -> None:
 
 def test_every_make_target_of_the_readme_exists() -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    targets = set(re.findall(r"`?make ([a-z-]+)", PAGES["README.md"]))
+    targets = set(re.findall(r"`?make ([a-z0-9-]+)", PAGES["README.md"]))
     assert {"demo", "test", "check", "install"} <= targets
     for target in targets:
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
@@ -141,3 +141,9 @@ def test_files_named_in_how_it_works_exist() -> None:
     assert len(named) > 10
     for path in named:
         assert (ROOT / path).is_file(), path
+
+
+def test_every_module_of_the_benchmarks_is_in_their_contents_and_nothing_else() -> None:
+    folder = ROOT / "benchmarks"
+    named = set(re.findall(r"\w+\.py\b", (folder / "__init__.py").read_text(encoding="utf-8")))
+    assert named == {path.name for path in folder.glob("*.py")} - {"__init__.py"}
