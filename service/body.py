@@ -1,8 +1,8 @@
 """Reads a request's body with a limit that holds while it streams.
 
-Nothing beyond the limit is kept: a length that is announced is judged before the first byte, one that is not
-as it grows. What the client still sends after a 413 the server drains, so that the client reads the answer
-instead of a reset connection.
+Nothing beyond the limit is kept, but for what came with the last read: a length that is announced is judged before
+the first byte, one that is not as it grows. What the client still sends after a 413 the server drains, so that the
+client reads the answer instead of a reset connection.
 """
 
 from __future__ import annotations

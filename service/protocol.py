@@ -30,6 +30,8 @@ _SWEEP_SECONDS: Final = 1.0
 _LAST_CALL_SECONDS: Final = 0.25
 #: Bytes of framing that a chunked body may have per byte of content, at worst: chunks of one byte.
 _FRAMING_PER_BYTE: Final = 6
+#: A piece of body from this size on is kept as it came.
+_WHOLE_PIECE_BYTES: Final = 4096
 
 
 class _Refused(Exception):
@@ -60,7 +62,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._in_body = False  # and whether its headers are
         self._fed_bytes = 0  # of this request, less those in the piece in which the one before it ended
         self._body_bytes = 0
-        self._pieces: list[bytes] = []  # of the body, not yet handed on
+        self._pieces: list[bytes | bytearray] = []  # of the body, not yet handed on
         self._problem: Problem | None = None  # set by a callback that stops the parser
         self._refused = False
         self._ending = False
@@ -91,6 +93,8 @@ class BoundedProtocol(HttpToolsProtocol):
             self._begin()
         self._fed_bytes += len(data)
         HttpToolsProtocol.data_received(self, data)
+        if self._body_bytes > self._max_body_bytes:
+            self._hand_on_what_is_too_large()
         if self._fed_bytes > self._max_header_bytes and self._receiving and not self._refused:
             framing = self._fed_bytes - _FRAMING_PER_BYTE * self._body_bytes
             # In a body the headers count once more: they were found within bounds, the framing may be as much again.
@@ -137,8 +141,17 @@ class BoundedProtocol(HttpToolsProtocol):
         self._body_bytes += len(body)
         if self.cycle.response_complete:
             return
-        self._pieces.append(body)
-        if self._body_bytes > self._max_body_bytes:
+        pieces = self._pieces
+        if not pieces or len(body) >= _WHOLE_PIECE_BYTES:
+            pieces.append(body)
+        elif isinstance(pieces[-1], bytearray):
+            pieces[-1] += body
+        else:  # small pieces run together: an object for each would take many times their size
+            pieces.append(bytearray(body))
+
+    def _hand_on_what_is_too_large(self) -> None:
+        """Let the application refuse a body beyond its limit: once for each read, however many chunks came in it."""
+        if self._pieces and not self._refused and not self.cycle.response_complete:
             self._hand_on_body()
             self.flow.pause_reading()
             self.cycle.message_event.set()

@@ -32,6 +32,8 @@ Facts = dict[str, tuple[int, ...]]
 
 #: How often a worker that waits for another's verification looks again.
 _LOCK_POLL_SECONDS: Final = 0.05
+#: Longest pause between two pieces of a snapshot that is verified gently.
+_LONGEST_PAUSE_SECONDS: Final = 0.005
 
 _log = structlog.stdlib.get_logger("service.verified")
 
@@ -69,23 +71,23 @@ class VerifiedNotes:
         self._directory = _safe_directory(state_dir or default_state_dir())
 
     def ensure_verified(
-        self, directory: Path, manifest: Manifest, manifest_sha256: str, stopping: Callable[[], bool]
+        self, directory: Path, manifest: Manifest, manifest_sha256: str, stopping: Callable[[], bool], *, gently: bool
     ) -> None:
-        """Return once every checksum of the snapshot is known to hold.
+        """Return once every checksum of the snapshot is known to hold; `gently` takes half of a core, not all of it.
 
         Raises what snapshot.reader.check_files raises, or Stopped once `stopping()` says so. Cost: some stats when
         noted before, else one read of all files.
         """
         if self._directory is None:
-            _verify(directory, manifest, stopping)
+            _verify(directory, manifest, stopping, gently)
             return
         note = self._directory / f"{manifest_sha256}.json"
         with _locked(note, stopping) as descriptor:
             if descriptor is None:
-                _verify(directory, manifest, stopping)
+                _verify(directory, manifest, stopping, gently)
             elif not _is_noted(descriptor, directory):
                 before = file_facts(directory)  # so that a note on files that changed meanwhile never holds
-                _verify(directory, manifest, stopping)
+                _verify(directory, manifest, stopping, gently)
                 _write_note(descriptor, directory, before)
         self._prune()
 
@@ -186,10 +188,16 @@ def _write_note(descriptor: int, directory: Path, facts: Facts) -> None:
         _log.warning("a note of verification cannot be written", error=error.strerror)
 
 
-def _verify(directory: Path, manifest: Manifest, stopping: Callable[[], bool]) -> None:
+def _verify(directory: Path, manifest: Manifest, stopping: Callable[[], bool], gently: bool) -> None:
+    last = time.monotonic()
+
     def count(_: int) -> None:
+        nonlocal last
         if stopping():
             raise Stopped
+        if gently:  # as long again as the piece took, so that requests find the core free: halves their slowest 1 %
+            time.sleep(min(time.monotonic() - last, _LONGEST_PAUSE_SECONDS))
+            last = time.monotonic()
 
     started = time.monotonic()
     check_files(directory, manifest, on_bytes=count)

@@ -3,12 +3,13 @@
     every 250 ms   read CURRENT's bytes; the same as before and settled: done
     changed        parse → generation did not go back → the same snapshot as now: share it
                    else manifest → checksums verified on this host → open → filters read in → canary
-    hand over      in the event loop: swap the View, close the old snapshot; wait for that
+    hand over      in the event loop: swap the View; wait for that; close the old snapshot
     anything else  keep what there is, note the refusal for /readyz, log it once
 
-Matching never awaits, so when the event loop runs the swap no request is using the old View: it can be closed
-there and then, and at most two snapshots are ever open. A refusal is looked at again when a file of that snapshot
-changes, and with growing pauses anyway, so whatever heals is taken up without a restart.
+Matching never awaits, so once the event loop has run the swap no request is using the old View: it can be closed, and
+at most two snapshots are ever open. That, and verifying, is done here in the thread and gently, so that requests
+hardly notice. A refusal is looked at again when a file of that snapshot changes, and with growing pauses anyway, so
+whatever heals is taken up without a restart.
 """
 
 from __future__ import annotations
@@ -95,7 +96,10 @@ class Watch(threading.Thread):
             self._refuse(raw, current, "internal_error", f"opening the live snapshot failed: {type(error).__name__}")
         else:
             self._raw, self._settled, self._logged = raw, True, None
+            old = self._live.view
             self._in_loop(lambda: self._swap(view))
+            if old is not None and old.snapshot is not view.snapshot:
+                old.snapshot.close()
             _log.info("snapshot live", generation=view.generation, snapshot_id=view.snapshot_id)
 
     def _view_of(self, current: Current) -> View:
@@ -113,14 +117,14 @@ class Watch(threading.Thread):
                 return View(current, old.snapshot, self._policy)
         directory = self._store.live_dir(current)
         manifest = read_trusted_manifest(directory, current.manifest_sha256)
-        self._notes.ensure_verified(directory, manifest, current.manifest_sha256, self._ending.is_set)
+        self._notes.ensure_verified(
+            directory, manifest, current.manifest_sha256, self._ending.is_set, gently=old is not None
+        )
         return View(current, open_ready(directory, current.manifest_sha256), self._policy)
 
     def _swap(self, view: View) -> None:
         """Put a View in force; runs in the event loop, where no request is halfway through matching."""
-        old, self._live.view, self._live.refusal = self._live.view, view, None
-        if old is not None and old.snapshot is not view.snapshot:
-            old.snapshot.close()
+        self._live.view, self._live.refusal = view, None
 
     def _refuse(self, raw: bytes | None, current: Current | None, reason: str, message: str) -> None:
         """Keep what is served, note why CURRENT is not, and say so once."""

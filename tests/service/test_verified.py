@@ -40,7 +40,28 @@ def verifications(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
 
 
 def ensure(notes: VerifiedNotes, made: MadeSnapshot) -> None:
-    notes.ensure_verified(made.directory, read_manifest(made.directory)[0], made.manifest_sha256, never)
+    notes.ensure_verified(made.directory, read_manifest(made.directory)[0], made.manifest_sha256, never, gently=False)
+
+
+def test_only_a_gentle_verification_pauses_between_pieces_and_it_finds_damage_as_well(
+    tmp_path: Path, fresh: MadeSnapshot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pauses: list[float] = []
+    monkeypatch.setattr(service.verified.time, "sleep", pauses.append)
+    manifest = read_manifest(fresh.directory)[0]
+    for name, gently in (("at once", False), ("gently", True)):
+        VerifiedNotes(tmp_path / name).ensure_verified(
+            fresh.directory, manifest, fresh.manifest_sha256, never, gently=gently
+        )
+        assert bool(pauses) == gently
+    assert len(pauses) >= len(manifest.files)
+    assert max(pauses) <= service.verified._LONGEST_PAUSE_SECONDS
+    damaged = fresh.directory / "md5.bloom"
+    damaged.write_bytes(damaged.read_bytes()[:-1] + b"\xff")
+    with pytest.raises(ChecksumMismatch):
+        VerifiedNotes(tmp_path / "gently").ensure_verified(
+            fresh.directory, manifest, fresh.manifest_sha256, never, gently=True
+        )
 
 
 def test_verified_once_and_trusted_by_all_that_come_after(
@@ -149,11 +170,11 @@ def test_waiting_and_verifying_end_when_the_worker_does(tmp_path: Path, fresh: M
     notes = VerifiedNotes(tmp_path / "state")
     manifest = read_manifest(fresh.directory)[0]
     with pytest.raises(Stopped):
-        notes.ensure_verified(fresh.directory, manifest, fresh.manifest_sha256, lambda: True)
+        notes.ensure_verified(fresh.directory, manifest, fresh.manifest_sha256, lambda: True, gently=False)
     with (tmp_path / "state" / "verified" / f"{fresh.manifest_sha256}.json").open("wb") as note:
         fcntl.flock(note, fcntl.LOCK_EX)
         with pytest.raises(Stopped):
-            notes.ensure_verified(fresh.directory, manifest, fresh.manifest_sha256, lambda: True)
+            notes.ensure_verified(fresh.directory, manifest, fresh.manifest_sha256, lambda: True, gently=False)
 
 
 def test_default_place(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -187,9 +187,9 @@ def test_what_stays_damaged_is_not_read_again_and_again(tmp_path: Path, monkeypa
     looks: list[float] = []
     real = VerifiedNotes.ensure_verified
 
-    def counting(self: VerifiedNotes, *given: Any) -> None:
+    def counting(self: VerifiedNotes, *given: Any, gently: bool) -> None:
         looks.append(time.monotonic())
-        real(self, *given)
+        real(self, *given, gently=gently)
 
     monkeypatch.setattr(VerifiedNotes, "ensure_verified", counting)
     monkeypatch.setattr(service.watch, "POLL_SECONDS", 0.01)
