@@ -49,7 +49,10 @@ class Spools:
     """One spool for each algorithm that occurs, under one memory limit."""
 
     def __init__(self, directory: Path, memory_bytes: int) -> None:
-        """Hold up to half of `memory_bytes` in memory; sorting a part needs some of the other half."""
+        """Hold rows of up to half of `memory_bytes` in memory; sorting a part needs some of the other half.
+
+        The unused rest of the blocks comes on top: at most one part limit an algorithm, mostly never touched.
+        """
         self._directory = directory
         self._limit = memory_bytes // 2
         self._part_limit = max(memory_bytes // 16, 1 << 20)

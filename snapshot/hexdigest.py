@@ -155,7 +155,7 @@ class ParsedDigests:
 def parse_digests(texts: Sequence[object], algorithm: Algorithm) -> ParsedDigests:
     """Parse many texts of one algorithm; a bad one spoils no other.
 
-    Cost: about 40 ns a digest when all are good, 200 ns when some are not, 600 ns when base64 is among them.
+    Cost: about 40 ns a digest when all are good, 160 ns when some are not, 600 ns when base64 is among them.
     """
     packed = _parse_uniform(texts, algorithm)
     if packed is not None:

@@ -8,7 +8,8 @@
 
 Threads are enough, since sorting, gathering, hashing and writing all let go of Python's lock. Both hold back a caller
 that is too far away, so that no more than a few items are ever waiting, and both hand on what the other thread raises.
-A thread never reads input: an interrupt must not wait for a pipe.
+A thread never reads input: an interrupt must not wait for a pipe. Ctrl-C waits for what the second thread has begun:
+at most one part, on a skewed list one re-partition.
 """
 
 from __future__ import annotations
@@ -26,32 +27,37 @@ Item = TypeVar("Item")
 
 
 class Follower:
-    """Makes calls in a thread of its own, in order; from one that raises on, it makes none."""
+    """Makes calls in a thread of its own, in order; from one that raises on, it makes none and says so each time."""
 
     def __init__(self) -> None:
         self._pool = ThreadPoolExecutor(1)  # starts its thread with the first call
         self._waiting: deque[Future[None]] = deque()
-        self._failed = False
+        self._error: BaseException | None = None  # what the first call that failed raised
 
     def call(self, function: Callable[..., object], *arguments: object) -> None:
         """Have `function` called soon; nobody may change the arguments until then. Raises what an earlier call did."""
         while len(self._waiting) >= _WAITING:
             self._waiting.popleft().result()
+        self._raise_again()
         self._waiting.append(self._pool.submit(self._run, function, arguments))
 
     def _run(self, function: Callable[..., object], arguments: tuple[object, ...]) -> None:
-        if self._failed:
-            return
+        self._raise_again()  # it was handed in before the one ahead of it failed
         try:
             function(*arguments)
-        except BaseException:
-            self._failed = True
+        except BaseException as error:
+            self._error = error
             raise
 
     def wait(self) -> None:
-        """Return when all calls were made. Raises what one of them did."""
+        """Return when all calls were made. Raises what one of them did, as often as it is asked."""
         while self._waiting:
             self._waiting.popleft().result()
+        self._raise_again()
+
+    def _raise_again(self) -> None:
+        if self._error is not None:
+            raise self._error
 
     def stop(self) -> None:
         """End the thread; calls that it has not begun are not made."""

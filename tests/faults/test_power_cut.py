@@ -7,6 +7,7 @@ is renamed must have been flushed before, and the directory it went to after.
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -28,8 +29,10 @@ def steps(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, Path, dict[str, in
 
     def noted_fsync(fd: int) -> None:
         path = Path(f"/proc/self/fd/{fd}").readlink()
-        taken.append(("fsync", path, {str(path): path.stat().st_mtime_ns}))
+        time.sleep(0.05)  # a slow disk: what nobody waits for is late
+        before = {str(path): path.stat().st_mtime_ns}
         fsync(fd)
+        taken.append(("fsync", path, before))  # only now: in another thread it may still have been under way
 
     def noted_rename(path: Path, target: Path) -> Path:
         taken.append(("rename", path, times(path)))
@@ -58,7 +61,7 @@ def test_everything_is_flushed_before_it_is_renamed_and_its_directory_after(
                 waiting.remove(path)
         elif what == "rename":
             assert not waiting, f"{path} is renamed before {waiting} was flushed"
-            late = {name for name, time in times.items() if flushed.get(name) != time}
+            late = {name for name, modified in times.items() if flushed.get(name) != modified}
             assert not late, f"{path} is renamed, and not flushed as they are: {late}"
             renamed.append(path.name.split("-")[0])
         else:

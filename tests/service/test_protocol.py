@@ -54,6 +54,8 @@ class Service:
     def __init__(self, directory: Path, loop: asyncio.AbstractEventLoop) -> None:
         async def app(scope: Scope, receive: Receive, send: Send) -> None:
             message = await receive()
+            if message["type"] == "http.disconnect":
+                return
             self.bodies.append(message["body"])
             assert not message["more_body"]
             await send({"type": "http.response.start", "status": 204, "headers": []})
@@ -74,11 +76,18 @@ class Service:
             self._protocol.data_received(sent[start : start + READ_BYTES])
             self._loop.run_until_complete(asyncio.sleep(0))
 
+    def end(self) -> None:
+        """Hang up, which an application that still waits for a body learns."""
+        self._protocol.connection_lost(None)
+        self._loop.run_until_complete(asyncio.sleep(0))
+
 
 @pytest.fixture
 def service(tmp_path: Path) -> Iterator[Service]:
     with closing(asyncio.new_event_loop()) as loop:
-        yield Service(tmp_path, loop)
+        service = Service(tmp_path, loop)
+        yield service
+        service.end()
 
 
 def chunked(body: bytes, sizes: tuple[int, ...]) -> bytes:

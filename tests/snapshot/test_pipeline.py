@@ -90,6 +90,51 @@ def test_what_a_call_raises_comes_to_the_caller_and_ends_it(error: type[BaseExce
     assert not threads_of_pools()
 
 
+def test_after_a_failed_call_everything_raises_the_same_and_nothing_is_dropped_in_silence() -> None:
+    done: list[int] = []
+    error = ValueError("stopped here")
+
+    def fail() -> None:
+        raise error
+
+    follower = Follower()
+    try:
+        follower.call(fail)
+        for number in range(3):
+            with pytest.raises(ValueError, match="stopped here") as raised:
+                follower.wait()
+            assert raised.value is error
+            with pytest.raises(ValueError, match="stopped here") as raised:
+                follower.call(done.append, number)
+            assert raised.value is error
+    finally:
+        follower.stop()
+    assert done == []
+    assert not threads_of_pools()
+
+
+def test_a_call_behind_the_one_that_fails_is_not_made_and_the_end_says_so(gate: Gate) -> None:
+    error = ValueError("stopped here")
+
+    def fail() -> None:
+        gate.do(0)
+        raise error
+
+    def use() -> None:
+        with Follower() as follower:
+            follower.call(fail)
+            follower.call(gate.do, 1)
+            gate.open.set()
+            with pytest.raises(ValueError, match="stopped here"):
+                follower.wait()
+
+    with pytest.raises(ValueError, match="stopped here") as raised:
+        use()
+    assert raised.value is error
+    assert gate.done == [0]
+    assert not threads_of_pools()
+
+
 def test_a_body_that_raises_makes_no_more_calls(gate: Gate) -> None:
     def use() -> None:
         with Follower() as follower:
