@@ -48,7 +48,7 @@ test: install-dev ## all tests; what they need beside Python is set up first (ap
 	$(BIN)/python tests/machine.py
 	$(BIN)/python -m pytest
 
-bench: install-dev ## everything measured beside its peers: benchmarks/results and the README's table (30 minutes)
+bench: install-dev ## everything measured beside its peers: benchmarks/results and the README's table (15 minutes)
 	$(BIN)/python tests/machine.py $(PEERS)
 	$(BENCH) full --results benchmarks/results $(BENCH_FLAGS)
 	$(BENCH).readme_table
