@@ -158,7 +158,7 @@ def serving(
         _wait_ready(child, port, ready_path, status, log)
         yield Server(child.pid, port)
     finally:
-        _stop(child)
+        stop(child)
 
 
 @contextmanager
@@ -210,7 +210,7 @@ def _wait_ready(child: subprocess.Popen[bytes], port: int, path: str, status: in
         raise CannotMeasure(f"the server on port {port} did not become ready: {said}")
 
 
-def _stop(child: subprocess.Popen[bytes]) -> None:
+def stop(child: subprocess.Popen[bytes]) -> None:
     """End a server and its workers: by SIGTERM, and what is left of the group by SIGKILL."""
     try:
         workers = psutil.Process(child.pid).children(recursive=True)

@@ -160,6 +160,7 @@ class BoundedProtocol(HttpToolsProtocol):
         pieces = self._pieces
         if pieces:
             rest = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+            # bytes where uvicorn has a bytearray: its receive() then hands on this very object instead of a copy.
             self.cycle.body = self.cycle.body + rest if self.cycle.body else rest  # type: ignore[assignment]
             self._pieces = []
 

@@ -21,13 +21,12 @@ from typing import Final
 import redis
 
 from benchmarks.errors import CannotMeasure, must
-from benchmarks.processes import Server, free_port
+from benchmarks.processes import Server, free_port, stop
 
 #: The set that holds the entries.
 KEY: Final = "entries"
 
 _START_SECONDS: Final = 10.0
-_STOP_SECONDS: Final = 10.0
 #: Entries in one SADD, and commands in one pipeline: 320 kB a time.
 _ENTRIES_A_COMMAND: Final = 1_000
 _COMMANDS_A_PIPELINE: Final = 10
@@ -55,12 +54,7 @@ def redis_server(work: Path) -> Iterator[Server]:
             _wait_ready(child, port, log)
             yield Server(child.pid, port)
         finally:
-            child.terminate()
-            try:
-                child.wait(_STOP_SECONDS)
-            except subprocess.TimeoutExpired:
-                child.kill()
-                child.wait()
+            stop(child)
 
 
 def fill(server: Server, entries: Sequence[bytes]) -> None:
