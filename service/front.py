@@ -19,6 +19,7 @@ from service.forms import Files, read_json, read_packed
 from service.live import Live
 from service.match import match_columns, match_files
 from service.problems import CONTENT_TYPE, Headers, Problem, not_ready
+from service.protocol import REPLY_AT_ONCE
 from service.settings import ServiceSettings
 from snapshot.algorithms import ALGORITHMS, Algorithm
 from snapshot.errors import SnapshotError
@@ -27,6 +28,7 @@ MATCH_PATH: Final = "/v1/match"
 
 _JSON: Final = b"application/json"
 _PACKED: Final = b"application/octet-stream"
+_JSON_HEADERS: Final = ((b"content-type", _JSON),)
 _FAST_QUERY: Final = {f"algorithm={name}".encode(): algorithm for name, algorithm in ALGORITHMS.items()}
 _KNOWN: Final = ", ".join(ALGORITHMS)
 
@@ -63,8 +65,10 @@ class MatchRoute:
             _log.exception("a request to /v1/match failed")
             await send_problem(send, Problem("internal_error", "the request failed here; the service's log says how"))
         else:
-            await send(_start(200, _JSON, len(reply), ()))
-            await send({"type": "http.response.body", "body": reply})
+            reply_at_once = scope.get("state", {}).get(REPLY_AT_ONCE)
+            if reply_at_once is None or not reply_at_once(reply, _JSON_HEADERS):
+                await send(_start(200, _JSON_HEADERS, len(reply)))
+                await send({"type": "http.response.body", "body": reply})
 
     def _match(self, algorithm: Algorithm | None, body: bytes) -> bytes:
         """Answer a body: packed digests of `algorithm`, or JSON if that is None. Raises Problem or SnapshotError."""
@@ -154,14 +158,10 @@ def _packed_algorithm(query: bytes) -> Algorithm:
 async def send_problem(send: Send, problem: Problem) -> None:
     """Send a problem as the whole response."""
     body = problem.encode()
-    await send(_start(problem.status, CONTENT_TYPE, len(body), problem.headers))
+    await send(_start(problem.status, ((b"content-type", CONTENT_TYPE), *problem.headers), len(body)))
     await send({"type": "http.response.body", "body": body})
 
 
-def _start(status: int, content_type: bytes, length: int, headers: Headers) -> Message:
-    length_header = (b"content-length", b"%d" % length)
-    return {
-        "type": "http.response.start",
-        "status": status,
-        "headers": [(b"content-type", content_type), length_header, *headers],
-    }
+def _start(status: int, headers: Headers, length: int) -> Message:
+    headers = (*headers, (b"content-length", b"%d" % length))
+    return {"type": "http.response.start", "status": status, "headers": headers}

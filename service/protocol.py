@@ -22,7 +22,7 @@ from uvicorn.protocols.http.flow_control import CLOSE_HEADER
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
-from service.problems import CONTENT_TYPE, Problem
+from service.problems import CONTENT_TYPE, Headers, Problem
 from service.settings import ServiceSettings
 
 _SWEEP_SECONDS: Final = 1.0
@@ -32,6 +32,10 @@ _LAST_CALL_SECONDS: Final = 0.25
 _FRAMING_PER_BYTE: Final = 6
 #: A piece of body from this size on is kept as it came.
 _WHOLE_PIECE_BYTES: Final = 4096
+
+
+#: Where an application finds `BoundedProtocol.reply_at_once`, in the state of a request's scope.
+REPLY_AT_ONCE: Final = "reply_at_once"
 
 
 class _Refused(Exception):
@@ -52,7 +56,7 @@ class BoundedProtocol(HttpToolsProtocol):
         app_state: dict[str, Any],
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
-        super().__init__(config, server_state, app_state, _loop)
+        super().__init__(config, server_state, {**app_state, REPLY_AT_ONCE: self.reply_at_once}, _loop)
         settings: ServiceSettings = app_state["settings"]
         self._max_header_bytes = settings.max_header_bytes
         self._max_body_bytes = settings.max_body_bytes
@@ -202,14 +206,32 @@ class BoundedProtocol(HttpToolsProtocol):
             self._write(problem)
 
     def _write(self, problem: Problem) -> None:
-        body = problem.encode()
-        lines = [STATUS_LINE[problem.status]]
-        headers = [*self.server_state.default_headers, (b"content-type", CONTENT_TYPE), CLOSE_HEADER]
-        for name, value in (*headers, (b"content-length", str(len(body)).encode())):
-            lines += [name, b": ", value, b"\r\n"]
-        self.transport.write(b"".join([*lines, b"\r\n", body]))
+        headers = ((b"content-type", CONTENT_TYPE), CLOSE_HEADER)
+        self.transport.write(self._response(problem.status, problem.encode(), headers))
         if self.transport.can_write_eof():
             self.transport.write_eof()
+
+    def reply_at_once(self, body: bytes, headers: Headers) -> bool:
+        """Write a whole 200 response to the request being answered; False if it has to be sent as ASGI has it.
+
+        uvicorn looks through every header and writes head and body each by itself, which is a tenth of what a request
+        of one digest costs. `headers` must be fit to send; Content-Length is added.
+        """
+        cycle = self._answering
+        if cycle is None or cycle.disconnected or not cycle.keep_alive or cycle.access_log or self.flow.write_paused:
+            return False
+        cycle.response_started = cycle.response_complete = True
+        self.transport.write(self._response(200, body, headers))
+        cycle.message_event.set()
+        cycle.on_response()
+        return True
+
+    def _response(self, status: int, body: bytes, headers: Headers) -> bytes:
+        parts = [STATUS_LINE[status]]
+        for name, value in (*self.server_state.default_headers, *headers):
+            parts += (name, b": ", value, b"\r\n")
+        parts += (b"content-length: %d\r\n\r\n" % len(body), body)
+        return b"".join(parts)
 
     def shutdown(self) -> None:
         """End the connection once nothing is under way on it: called when the server ends."""

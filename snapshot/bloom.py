@@ -56,7 +56,9 @@ ARRAY_FROM: Final = 13
 #: How many slices are looked at in one go, by the number of digests still in doubt: half of the others drop out with
 #: each slice, so fewer slices mean fewer gathers, and more mean fewer calls of numpy (8 µs a go whatever the size).
 #: Measured for 1 and 10 million entries: all at once wins up to some 130 digests; two at a time from some 1,500 in a
-#: loop, and from some 700 in a server, where requests keep driving the filter out of the processor's caches.
+#: loop, and from some 700 in a server, where requests keep driving the filter out of the processor's caches. From
+#: there on the first slice is looked at alone, since there g is h1 and half of the arithmetic falls away (3 to 4 µs of
+#: 31 at 1,000 digests, a tenth at 10,000).
 _ALL_SLICES_UP_TO: Final = 128
 _FOUR_SLICES_UP_TO: Final = 700
 
@@ -74,6 +76,8 @@ _KEY: Final = struct.Struct("<QQ")
 # Operands as arrays of no dimension: numpy takes a third of a microsecond to turn a Python or numpy number into one.
 _32: Final = np.array(32, dtype=np.uint64)
 _3: Final = np.array(3, dtype=np.uint64)
+_7: Final = np.array(7, dtype=np.uint8)
+_1: Final = np.array(1, dtype=np.uint8)
 
 Indices = npt.NDArray[np.intp]
 KeyArray = npt.NDArray[np.uint64]
@@ -221,7 +225,12 @@ class MappedFilter:
         # Two keys in front of each record, seen through strides: no copy, whatever the digest's length.
         length = algorithm.digest_bytes if algorithm.uniform else KEY_BYTES
         self._record = np.dtype(
-            {"names": ["h1", "h2"], "formats": ["<u8", "<u8"], "offsets": [0, 8], "itemsize": length}
+            {
+                "names": ["h1", "upper half of h1", "h2"],
+                "formats": ["<u8", "<u4", "<u8"],
+                "offsets": [0, 4, 8],
+                "itemsize": length,
+            }
         )
         self._digest_bytes = algorithm.digest_bytes
         self._first_bits = tuple(i * self.bits_per_slice for i in range(self.num_slices))
@@ -232,8 +241,8 @@ class MappedFilter:
     def probe(self, packed: bytes) -> list[int]:
         """Give the indices, ascending, of the digests in `packed` that may be listed; the others are certainly not.
 
-        `packed` is raw digests one after the other. Cost per digest that is not listed: about 0.6 µs for one, 40 ns
-        at 1,000, 15 ns at 10,000 (10 million entries, 18 MB of filter).
+        `packed` is raw digests one after the other. Cost per digest that is not listed: about 0.6 µs for one, 30 ns
+        at 1,000, 13 ns at 10,000 (10 million entries, 18 MB of filter).
         """
         length = self._digest_bytes
         if len(packed) == length:
@@ -246,8 +255,11 @@ class MappedFilter:
             )
         keys = np.frombuffer(packed, dtype=self._record)
         h1, h2 = keys["h1"], keys["h2"]
-        stop = self._slices_at_once(len(keys))
-        doubtful = self._all_set(h1, h2, 0, stop)
+        if len(keys) > _FOUR_SLICES_UP_TO:
+            stop, doubtful = 1, self._first_set(keys["upper half of h1"])
+        else:
+            stop = self._slices_at_once(len(keys))
+            doubtful = self._all_set(h1, h2, 0, stop)
         while stop < self.num_slices and doubtful.size:
             start, stop = stop, stop + self._slices_at_once(doubtful.size)
             doubtful = doubtful[self._all_set(h1[doubtful], h2[doubtful], start, stop)]
@@ -257,6 +269,12 @@ class MappedFilter:
     def _slices_at_once(self, digests: int) -> int:
         return self.num_slices if digests <= _ALL_SLICES_UP_TO else 4 if digests <= _FOUR_SLICES_UP_TO else 2
 
+    def _first_set(self, upper: npt.NDArray[np.uint32]) -> Indices:
+        """Give the indices of the keys whose bit is set in the first slice, where g is h1: half of the arithmetic."""
+        position = np.multiply(upper, self._bits_per_slice, dtype=np.uint64)
+        position >>= _32
+        return _where_set(self._look_at(position))
+
     def _all_set(self, h1: KeyArray, h2: KeyArray, start: int, stop: int) -> Indices:
         """Give the indices of the keys whose bits are set in the slices from `start` to before `stop`: one gather."""
         g = self._numbers[start:stop] * h2
@@ -265,14 +283,16 @@ class MappedFilter:
         g *= self._bits_per_slice
         g >>= _32
         g += self._offsets[start:stop]
-        bit = g.astype(np.uint8)
-        bit &= 7
-        g >>= _3
-        found = self._bytes.take(g.view(np.int64))
+        return _where_set(np.bitwise_and.reduce(self._look_at(g), axis=0))
+
+    def _look_at(self, position: KeyArray) -> npt.NDArray[np.uint8]:
+        """Give bytes whose lowest bit is the one at each position, counted from the first slice; spoils `position`."""
+        bit = position.astype(np.uint8)
+        bit &= _7
+        position >>= _3
+        found = self._bytes.take(position.view(np.int64))
         found >>= bit
-        hits: npt.NDArray[np.uint8] = np.bitwise_and.reduce(found, axis=0)
-        hits &= 1
-        return hits.view(np.bool_).nonzero()[0]
+        return found
 
     def __contains__(self, digest: bytes) -> bool:
         bits, m = self._bits, self.bits_per_slice
@@ -286,3 +306,9 @@ class MappedFilter:
     def read_in(self) -> None:
         """Touch every page, so that no request waits for the disk. Cost: disk speed, or 0.1 s per GiB cached."""
         self._bytes[:: mmap.PAGESIZE].sum()
+
+
+def _where_set(found: npt.NDArray[np.uint8]) -> Indices:
+    """Give the indices where the lowest bit is set; spoils `found`."""
+    found &= _1
+    return found.view(np.bool_).nonzero()[0]
