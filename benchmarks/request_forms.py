@@ -46,7 +46,7 @@ _FILES: Final = Workload("files", "files", (("md5", 500), ("sha256", 500)))
 #: Each form's misses first, which the others are compared with.
 KINDS: Final = (
     *(replace(form, matches=matches) for form in (_PACKED, _COLUMN, _MIXED, _FILES) for matches in (0, 10, 1_000)),
-    *(replace(form, invalid=10) for form in (_COLUMN, _MIXED)),
+    *(replace(form, invalid=10) for form in (_COLUMN, _MIXED, _FILES)),
 )
 
 

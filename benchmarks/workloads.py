@@ -145,8 +145,10 @@ def _request(workload: Workload, snapshot_id: str, columns: list[_Column]) -> Re
         texts = [dict(zip([column.name for column in columns], row, strict=True))
                  for row in zip(*(column.texts for column in columns), strict=True)]  # fmt: skip
         matches = _file_matches(columns)
-        reply["files"] = {"match": len(matches), "clear": len(texts) - len(matches), "invalid": 0}
-        reply |= {"matches": matches, "invalid": []}
+        invalid = _invalid_files(columns, {match["index"] for match in matches})
+        clear = len(texts) - len(matches) - len(invalid)
+        reply["files"] = {"match": len(matches), "clear": clear, "invalid": len(invalid)}
+        reply |= {"matches": matches, "invalid": invalid}
         return Request(orjson.dumps({"files": [{"ref": _ref(i), **file} for i, file in enumerate(texts)]}), reply)
     reply["matches"] = [
         {"algorithm": column.name, "index": index, "digest": column.texts[index], "action": "block", "labels": [_LABEL]}
@@ -171,6 +173,16 @@ def _file_matches(columns: list[_Column]) -> list[dict[str, object]]:
     return [
         {"index": index, "ref": _ref(index), "action": "block", "matched": matched[index]} for index in sorted(matched)
     ]
+
+
+def _invalid_files(columns: list[_Column], matched: set[object]) -> list[dict[str, object]]:
+    """Give the files without a match that have a malformed digest, with the reason of the first."""
+    found: dict[int, dict[str, object]] = {}
+    for column in columns:
+        for index, why in column.invalid:
+            if index not in matched:
+                found.setdefault(index, {"index": index, "ref": _ref(index), "reason": why, "algorithm": column.name})
+    return [found[index] for index in sorted(found)]
 
 
 def _ref(index: int) -> str:

@@ -19,6 +19,7 @@ SMALL = (
     Workload("columns", "json", (("md5", 7), ("sha1", 6), ("sha256", 6)), matches=3, invalid=2),
     Workload("packed", "packed", (("sha256", 9),), matches=9),
     Workload("files", "files", (("md5", 5), ("sha256", 5)), matches=4),
+    Workload("spoilt files", "files", (("md5", 5), ("sha256", 5)), matches=1, invalid=3),
 )
 
 
