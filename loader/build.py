@@ -7,6 +7,7 @@
     spool      partition by leading byte, out of core     loader/spool.py
     gate       not too many bad lines, no cut, not empty  loader/report.py, loader/gate.py
     sort       each part by digest                        loader/merge.py
+    guard      withdrawn and known-good digests go        loader/guard.py
     merge      repeats → one record, one label set        loader/merge.py
     write      blocks, filters, manifest                  snapshot/writer.py
     gate       a sample is found as serving will find it  loader/gate.py
@@ -20,7 +21,7 @@ Until `publish` swaps CURRENT nothing has happened: whatever raises or kills bef
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,11 +30,12 @@ from typing import Literal
 import numpy as np
 
 from loader import gate
-from loader.label_numbers import LabelTable
+from loader.guard import Guard, trivial_digests
+from loader.label_numbers import KNOWN_GOOD, LabelTable
 from loader.merge import Mask, Merger, sort_rows
 from loader.progress import Progress, Silent
 from loader.readers import choose_reader
-from loader.readers.base import Batch, ReadOptions
+from loader.readers.base import Batch, ReadOptions, Withdrawn
 from loader.report import CompileReport, FileReport, check_bad_lines, refuse_cut_files
 from loader.sources import ListFile
 from loader.spool import LABEL_BYTES, Spools, numbered_rows
@@ -52,7 +54,13 @@ _MAX_CLASSES_OF_SHORT_IDS = 16
 
 @dataclass(frozen=True, slots=True)
 class ListInput:
-    """One hash list: who it is from, how grave it is, and its files. `category` is for rows that name none."""
+    """One hash list: who it is from, how grave it is, and its files, in the order in which they are read.
+
+    `category` is for rows that name none. Without `tiers` every category has the `tier`; with it those that are in it
+    have theirs, `category` the `tier`, and any other is unknown. `deliveries` are the numbers of the deliveries that
+    the files belong to, 0 the oldest that counts (loader/lists_file.py); without it all are of one. A `known_good`
+    list is never listed: whatever is on it can be on no other (loader/guard.py).
+    """
 
     list_id: str
     tier: Tier
@@ -60,6 +68,16 @@ class ListInput:
     category: str = "default"
     format: str | None = None
     options: ReadOptions = field(default_factory=ReadOptions)
+    tiers: Mapping[str, Tier] | None = None
+    deliveries: Sequence[int] | None = None
+    known_good: bool = False
+    max_bad_share: float | None = None
+
+    def tier_of(self, category: str) -> Tier:
+        """Give the tier of a category."""
+        if self.tiers is None or category == self.category:
+            return self.tier
+        return self.tiers.get(category, Tier.UNKNOWN)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +88,7 @@ class BuildRequest:
     lists: Sequence[ListInput]
     by: str
     false_positive_rate: float = 0.001
-    max_bad_share: float = 0.0001
+    max_bad_share: float | None = None
     memory_mib: int = 1024
     allow_empty: bool = False
     drop_lists: Sequence[str] = ()
@@ -99,11 +117,11 @@ def build(request: BuildRequest, progress: Progress | None = None) -> BuildResul
         work = publisher.work_directory()
         with LabelTable(work) as labels, Spools(work, request.memory_mib << 20) as spools:
             report, facts = read_lists(request, labels, spools, progress)
-            check_bad_lines(report, request.max_bad_share)
+            check_bad_lines(report)
             refuse_cut_files(report)
-            gate.refuse_empty(report.digest_count, _files(request), allow_empty=request.allow_empty)
-            manifest = write_snapshot(work / "snapshot", request, labels, spools, facts, progress)
-        report.merged = manifest.merged
+            gate.refuse_empty(report.listed_count, _files(request), allow_empty=request.allow_empty)
+            add_trivial_files(spools)
+            manifest = write_snapshot(work / "snapshot", request, labels, spools, facts, report, progress)
         gate.check_new_snapshot(work / "snapshot", manifest)
         published = publisher.publish(work / "snapshot", manifest, by=request.by, dropped_lists=dropped)
     return BuildResult(published, report)
@@ -117,16 +135,23 @@ def read_lists(
     facts = []
     progress.stage("reading", _input_bytes(request))
     for item in request.lists:
-        reports = [FileReport(path, item.format or "") for path in item.files]
+        share = request.max_bad_share if item.max_bad_share is None else item.max_bad_share
+        reports = [FileReport(path, item.format or "", max_bad_share=share, known_good=item.known_good)
+                   for path in item.files]  # fmt: skip
         report.files += reports
+        deliveries = item.deliveries or [0] * len(reports)
         with Follower() as spooling:
-            for file_report in reports:
+            for file_report, delivery in zip(reports, deliveries, strict=True):
                 for batch in parse(item, file_report, progress):
-                    rows = normalise(batch, item, labels, file_report.path)
+                    if isinstance(batch, Withdrawn):
+                        labels.withdraw(item.list_id, batch.references, delivery)
+                        continue
+                    rows = normalise(batch, item, labels, file_report.path, delivery)
                     spooling.call(spools.add, batch.algorithm, rows)
         facts.append(
             ListFacts(
                 list_id=item.list_id,
+                kind="known-good" if item.known_good else "known-bad",
                 files=len(reports),
                 lines=sum(file.lines_read for file in reports),
                 digests=sum(file.digest_count for file in reports),
@@ -136,32 +161,49 @@ def read_lists(
     return report, facts
 
 
-def parse(item: ListInput, report: FileReport, progress: Progress) -> Iterator[Batch]:
+def parse(item: ListInput, report: FileReport, progress: Progress) -> Iterator[Batch | Withdrawn]:
     """Yield the digests of one file, read by the reader that the operator named or that recognises it."""
     with ListFile(report.path, progress.advance) as source:
         reader = choose_reader(source, item.format, item.options)
-        report.format = reader.name
+        report.format, report.unit = reader.name, reader.unit
         yield from reader.read(source, item.options, report)
 
 
-def normalise(batch: Batch, item: ListInput, labels: LabelTable, path: str) -> ByteMatrix:
+def normalise(batch: Batch, item: ListInput, labels: LabelTable, path: str, delivery: int = 0) -> ByteMatrix:
     """Put a label number behind each digest of a batch: rows of shape (n, L + 4)."""
+    if item.known_good:
+        return numbered_rows(batch.digests, KNOWN_GOOD)
+
+    def number(category: str) -> int:
+        return labels.number(LabelClass(item.list_id, category, item.tier_of(category)), path)
+
     # Only classes that a row has: how many there are decides the width of ids, and so the snapshot's own id.
     if batch.categories is None:
-        numbers = [labels.number(LabelClass(item.list_id, item.category, item.tier), path)]  # one for all
+        numbers = [number(item.category)]  # one for all
     else:
-        names = (item.category if name is None else name for name in batch.categories)
-        numbers = [labels.number(LabelClass(item.list_id, name, item.tier), path) for name in names]
+        numbers = [number(item.category if name is None else name) for name in batch.categories]
     if batch.references is not None:
         each = numbers * len(batch.digests) if batch.categories is None else numbers
-        numbers = labels.add_references(each, batch.references)
+        numbers = labels.add_references(each, batch.references, delivery)
     return numbered_rows(batch.digests, numbers)
 
 
-def sorted_parts(spools: Spools, algorithm: Algorithm) -> Iterator[tuple[ByteMatrix, Mask]]:
-    """Yield an algorithm's parts, each sorted, with the mask that tells which rows repeat a digest."""
+def add_trivial_files(spools: Spools) -> None:
+    """Have the guard know the files that anybody has, for the algorithms that are listed at all."""
+    listed = spools.algorithms()
+    digests: dict[Algorithm, list[bytes]] = {algorithm: [] for algorithm in listed}
+    for algorithm, digest in trivial_digests():
+        if algorithm in digests:
+            digests[algorithm].append(digest)
+    for algorithm, some in digests.items():
+        matrix = np.frombuffer(b"".join(some), dtype=np.uint8).reshape(-1, algorithm.digest_bytes)
+        spools.add(algorithm, numbered_rows(matrix, KNOWN_GOOD))
+
+
+def guarded_parts(spools: Spools, guard: Guard, algorithm: Algorithm) -> Iterator[tuple[ByteMatrix, Mask, int]]:
+    """Sort → guard: yield (rows, repeats, bytes read) of each part, without what may not be listed."""
     for rows, depth in spools.parts(algorithm):
-        yield sort_rows(rows, algorithm, depth)
+        yield *guard.take_out(*sort_rows(rows, algorithm, depth), algorithm), rows.nbytes
 
 
 def write_snapshot(
@@ -170,25 +212,32 @@ def write_snapshot(
     labels: LabelTable,
     spools: Spools,
     facts: list[ListFacts],
+    report: CompileReport,
     progress: Progress,
 ) -> Manifest:
-    """Sort → merge → write: spooled rows become a finished snapshot directory, not live yet."""
+    """Sort → guard → merge → write: spooled rows become a finished snapshot directory, not live yet."""
     short = not labels.has_references and len(labels.classes) <= _MAX_CLASSES_OF_SHORT_IDS
     id_bytes: Literal[2, 4] = 2 if short else 4
     rate = request.false_positive_rate
+    guard = Guard(labels)
     with SnapshotWriter(directory, false_positive_rate=rate, label_set_id_bytes=id_bytes) as writer:
         merger = Merger(labels, writer, id_bytes)  # it stores label sets as it meets them
         for algorithm in spools.algorithms():
             progress.stage(f"writing {algorithm.name}", spools.rows(algorithm) * (algorithm.digest_bytes + LABEL_BYTES))
-            writer.begin(algorithm)
-            with closing(ahead(sorted_parts(spools, algorithm))) as parts:
-                for rows, repeats in parts:
-                    writer.append(merger.merge(rows, repeats, algorithm))
-                    progress.advance(rows.nbytes)
+            has_begun = False
+            with closing(ahead(guarded_parts(spools, guard, algorithm))) as parts:
+                for rows, repeats, read_bytes in parts:
+                    if len(rows):
+                        if not has_begun:  # an algorithm of which everything was left out has no place in a snapshot
+                            writer.begin(algorithm)
+                            has_begun = True
+                        writer.append(merger.merge(rows, repeats, algorithm))
+                    progress.advance(read_bytes)
         progress.stage("checksums", None)
+        report.guard = guard.report
         # Counted from what came in: the spool has dropped repeats of a digest that comes very often.
-        merged = sum(spools.rows(algorithm) for algorithm in spools.algorithms()) - merger.distinct
-        return writer.finish(classes=merger.class_facts(), lists=facts, merged=merged, on_bytes=progress.advance)
+        report.merged = report.listed_count - guard.report.guarded_rows - guard.report.withdrawn_rows - merger.distinct
+        return writer.finish(classes=merger.class_facts(), lists=facts, merged=report.merged, on_bytes=progress.advance)
 
 
 def _keep_freed_memory() -> None:

@@ -1,13 +1,18 @@
 """Normalising labels: every row's list, category, tier and reference become one 4-byte number.
 
 A class has one number, handed out as classes appear. A row with a reference gets a number of its own, from
-FIRST_REFERENCE up, and its (class, reference) goes to a file, since there can be as many as rows. The numbers only
-live within one compile; what a snapshot stores are label sets (snapshot/labels.py).
+FIRST_REFERENCE up, and its (class, delivery, reference) goes to a file, since there can be as many as rows. A row of a
+known-good list has no label; its number is KNOWN_GOOD. The numbers only live within one compile; what a snapshot
+stores are label sets (snapshot/labels.py).
+
+A withdrawal names a reference. It holds for every row of that list with that reference which came with the same
+delivery or an earlier one, whichever of the two was read first; a later delivery may bring the entry again.
 """
 
 from __future__ import annotations
 
 import mmap
+import struct
 from array import array
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,10 +28,17 @@ from snapshot.labels import Label, LabelClass
 
 #: Numbers from here on belong to rows with a reference.
 FIRST_REFERENCE: Final = 1 << 31
+#: The number of every row of a known-good list.
+KNOWN_GOOD: Final = FIRST_REFERENCE - 1
 #: Classes in one snapshot. Suppliers have a dozen categories; more means that a column was mistaken for one.
 MAX_CLASSES: Final = 4096
 
 LabelNumbers = npt.NDArray[np.uint32]
+Withdrawals = npt.NDArray[np.bool_]
+
+_NUMBER: Final = struct.Struct("<IH")  # of the class, of the delivery
+#: Deliveries of one list in one compile.
+MAX_DELIVERIES: Final = 1 << 16
 
 
 class LabelTable:
@@ -43,6 +55,7 @@ class LabelTable:
             self._file = self._path.open("w+b")
             self._offsets_file = self._offsets_path.open("w+b")
         self._maps: tuple[mmap.mmap, memoryview] | None = None
+        self._withdrawn: dict[str, dict[str, int]] = {}  # by list: the last delivery that withdraws a reference
 
     @property
     def classes(self) -> Sequence[LabelClass]:
@@ -68,8 +81,11 @@ class LabelTable:
             self._by_number.append(label_class)
         return number
 
-    def add_references(self, numbers: Sequence[int], references: Sequence[str | None]) -> list[int]:
-        """Give new numbers to those rows that have a reference; the others keep their class's. Raises StoreFull."""
+    def add_references(self, numbers: Sequence[int], references: Sequence[str | None], delivery: int = 0) -> list[int]:
+        """Give new numbers to those rows that have a reference; the others keep their class's.
+
+        `delivery` counts from 0, the oldest. Raises StoreFull.
+        """
         given: list[int] = []
         offsets = array("Q")
         pieces: list[bytes] = []
@@ -77,7 +93,7 @@ class LabelTable:
             if reference is None:
                 given.append(number)
                 continue
-            piece = number.to_bytes(4, "little") + reference.encode()
+            piece = _NUMBER.pack(number, delivery) + reference.encode()
             pieces.append(piece)
             offsets.append(self._end)
             self._end += len(piece)
@@ -88,16 +104,42 @@ class LabelTable:
             self._offsets_file.write(offsets.tobytes())
         return given
 
+    def withdraw(self, list_id: str, references: Sequence[str], delivery: int = 0) -> None:
+        """Note that a list takes entries back. Memory: the references, some 150 bytes each."""
+        latest = self._withdrawn.setdefault(list_id, {})
+        for reference in references:
+            latest[reference] = max(delivery, latest.get(reference, 0))
+
+    def withdrawn_rows(self) -> Withdrawals | None:
+        """Tell of each row with a reference, by its number less FIRST_REFERENCE, whether it is withdrawn.
+
+        None if no withdrawal meets a row. Only once all rows were read. Cost: nothing without withdrawals, else a
+        microsecond for each row with a reference.
+        """
+        if not self._withdrawn or not self._references:
+            return None
+        flags = np.zeros(self._references, dtype=np.bool_)
+        by_number = [self._withdrawn.get(label_class.list_id) for label_class in self._by_number]
+        for index in range(self._references):
+            number, delivery, reference = self._row(index)
+            latest = by_number[number]
+            flags[index] = latest is not None and latest.get(reference, -1) >= delivery
+        return flags if flags.any() else None
+
     def label(self, number: int) -> Label:
         """Give the label that a number stands for; only once all rows were read."""
         if number < FIRST_REFERENCE:
             return Label(*self._by_number[number], None)
+        class_number, _, reference = self._row(number - FIRST_REFERENCE)
+        return Label(*self._by_number[class_number], reference)
+
+    def _row(self, index: int) -> tuple[int, int, str]:
+        """Give (number of the class, delivery, reference) of a row with a reference."""
         data, offsets = self._mapped()
-        index = number - FIRST_REFERENCE
         start = offsets[index]
         stop = offsets[index + 1] if index + 1 < self._references else self._end
-        label_class = self._by_number[int.from_bytes(data[start : start + 4], "little")]
-        return Label(*label_class, data[start + 4 : stop].decode())
+        number, delivery = _NUMBER.unpack_from(data, start)
+        return number, delivery, data[start + _NUMBER.size : stop].decode()
 
     def _mapped(self) -> tuple[mmap.mmap, memoryview]:
         if self._maps is None:

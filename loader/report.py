@@ -10,11 +10,14 @@ from __future__ import annotations
 from bisect import insort
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Literal
 
 from loader.errors import ListTruncated, TooManyBadLines
+from loader.guard import GuardReport
 from snapshot.algorithms import Algorithm
 
+#: Share of lines that may be bad unless the operator says otherwise. Records are written by programs: none of those.
+MAX_BAD_SHARE: Final = 0.0001
 #: Bad lines that are named, of a file and of a compile; the others are only counted.
 NAMED_BAD_LINES: Final = 20
 #: Beside the limit over all files: no single file may have a larger share of bad lines than this (or than the
@@ -27,6 +30,10 @@ _REMEDY: Final = (
 )
 
 
+#: What the files of a format consist of, and are counted in.
+Unit = Literal["line", "record"]
+
+
 @dataclass(frozen=True, slots=True)
 class BadLine:
     """One refused line: `field` is what was wrong in it (digest, a column), `why` reads on from there."""
@@ -35,21 +42,28 @@ class BadLine:
     line: int
     field: str
     why: str
+    unit: str = "line"
 
     def __str__(self) -> str:
-        return f"{self.path}:{self.line}: {self.field}: {self.why}"
+        where = f"{self.path}:{self.line}" if self.unit == "line" else f"{self.path}: {self.unit} {self.line}"
+        return f"{where}: {self.field}: {self.why}"
 
 
 @dataclass(slots=True)
 class FileReport:
     """What was read from one file. Readers count into it as they go.
 
-    `lines_read` counts physical lines, blank ones and comments included; `digests` what was kept, by
-    algorithm name; `bad_line_count` the refused lines, of which `bad_lines` names the first 20.
+    `unit` is what the format consists of; where that is records, all that is said of lines here holds for them.
+    `lines_read` counts physical lines, blank ones and comments included; `digests` what was kept, by algorithm
+    name; `bad_line_count` the refused lines, of which `bad_lines` names the first 20.
     """
 
     path: str
     format: str
+    unit: Unit = "line"
+    #: Share that may be bad; None: MAX_BAD_SHARE for lines, none for records.
+    max_bad_share: float | None = None
+    known_good: bool = False
     lines_read: int = 0
     digests: Counter[str] = field(default_factory=Counter)
     bad_line_count: int = 0
@@ -86,7 +100,7 @@ class FileReport:
         self.bad_line_count += line_count
         self.last_bad_line = max(self.last_bad_line, line + line_count - 1)
         if self.names_more or line < self.bad_lines[-1].line:
-            insort(self.bad_lines, BadLine(self.path, line, field, why), key=lambda bad: bad.line)
+            insort(self.bad_lines, BadLine(self.path, line, field, why, self.unit), key=lambda bad: bad.line)
             del self.bad_lines[NAMED_BAD_LINES:]
 
     def refuse_unnamed(self, line_count: int, last_line: int) -> None:
@@ -99,11 +113,13 @@ class FileReport:
 class CompileReport:
     """What was read from all files of a compile, in their order, and what became of it.
 
-    `merged` is filled in by the build: digests that were kept and stood in the lists already.
+    `merged` and `guard` are filled in by the build: digests that were kept and stood in the lists already, and what
+    was left out.
     """
 
     files: list[FileReport] = field(default_factory=list)
     merged: int = 0
+    guard: GuardReport = field(default_factory=GuardReport)
 
     @property
     def empty_files(self) -> list[str]:
@@ -126,6 +142,11 @@ class CompileReport:
         return self.digests.total()
 
     @property
+    def listed_count(self) -> int:
+        """Digests kept that are not known good."""
+        return sum(file.digest_count for file in self.files if not file.known_good)
+
+    @property
     def refused(self) -> int:
         """Bad lines of all files."""
         return sum(file.bad_line_count for file in self.files)
@@ -136,21 +157,33 @@ class CompileReport:
         return [bad for file in self.files for bad in file.bad_lines][:NAMED_BAD_LINES]
 
 
-def check_bad_lines(report: CompileReport, max_bad_share: float) -> None:
-    """Stop a compile that lost too many lines. `max_bad_share` is from 0 (none may be bad) to 1 (all may).
+def check_bad_lines(report: CompileReport) -> None:
+    """Stop a compile that lost too many lines.
 
-    It holds for all files together; a single file may not exceed the larger of it and 1 %.
+    A file's share may be from 0 (none may be bad) to 1 (all may). It holds for all files of one share together; a
+    single file of lines may not exceed the larger of it and 1 %. Of records none may be bad unless a share is given.
 
     Raises TooManyBadLines, naming the first 20 as file:line: field: why, the counts, the limit and the remedy.
     """
-    lines, refused = report.lines_read, report.refused
-    if refused > max_bad_share * lines:
-        raise TooManyBadLines(_message(report.bad_lines, refused, lines, max_bad_share, "refused"))
-    limit = max(max_bad_share, MAX_BAD_SHARE_OF_A_FILE)
+    by_share: dict[float, list[FileReport]] = {}
     for file in report.files:
+        by_share.setdefault(_share(file), []).append(file)
+    for share, files in by_share.items():
+        lines, refused = sum(file.lines_read for file in files), sum(file.bad_line_count for file in files)
+        if refused > share * lines:
+            named = [bad for file in files for bad in file.bad_lines][:NAMED_BAD_LINES]
+            raise TooManyBadLines(_message(named, refused, lines, share, "refused"))
+    for file in report.files:
+        limit = max(_share(file), MAX_BAD_SHARE_OF_A_FILE)
         if file.bad_line_count > limit * file.lines_read:
             what = f"of {file.path} refused"
             raise TooManyBadLines(_message(file.bad_lines, file.bad_line_count, file.lines_read, limit, what))
+
+
+def _share(file: FileReport) -> float:
+    if file.max_bad_share is not None:
+        return file.max_bad_share
+    return MAX_BAD_SHARE if file.unit == "line" else 0.0
 
 
 def refuse_cut_files(report: CompileReport) -> None:

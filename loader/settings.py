@@ -30,9 +30,10 @@ class LoaderSettings(BaseSettings):
         le=0.1,
         description="Share of unlisted digests that pass the Bloom filter and cost a look-up.",
     )
-    max_bad_share: float = Field(
-        default=0.0001,
+    max_bad_share: float | None = Field(
+        default=None,
         ge=0,
         le=1,
-        description="Share of a list's lines that may be malformed; more, and nothing is published.",
+        description="Share of a list's lines or records that may be malformed; more, and nothing is published. "
+        "Without it 0.0001 of the lines, and no record.",
     )

@@ -70,8 +70,8 @@ class ListFile:
     Use it in a `with` statement: leaving it without an exception compares the file's size and modification
     time with those at the beginning.
 
-    Raises at once ListUnreadable, ListTruncated, ListDamaged or BinaryList; the first three also while
-    reading, and ListChanged on leaving. An empty plain file is no error, it has no lines.
+    Raises ListUnreadable, ListTruncated or ListDamaged, at once and while reading, and ListChanged on leaving. An
+    empty plain file is no error, it has no lines.
     """
 
     def __init__(self, path: str | os.PathLike[str], on_bytes: Callable[[int], None] | None = None) -> None:
@@ -109,6 +109,14 @@ class ListFile:
         if len(pieces) > 1 and (len(pieces) > PEEK_LINES or len(self._peeked) == PEEK_BYTES or not pieces[-1]):
             del pieces[-1]
         return [piece.removesuffix(b"\r") for piece in pieces] if self._peeked else []
+
+    def require_text(self) -> None:
+        """Raise BinaryList when the first 64 KiB are no text."""
+        if self._peeked.startswith(_UTF16_BOMS):
+            raise BinaryList(self.path, "is UTF-16 text; convert it first: iconv -f UTF-16 -t UTF-8")
+        position = self._peeked.find(b"\0")
+        if position >= 0:
+            raise BinaryList(self.path, f"is no text: byte {position + 1:,} is NUL; unpack or export it as text first")
 
     def readinto(self, buffer: memoryview) -> int:
         """Fill a buffer of bytes from its beginning, perhaps in part; 0 only at the end."""
@@ -182,19 +190,13 @@ class ListFile:
         return self._raw
 
     def _read_head(self) -> bytes:
-        """Read ahead, refuse what is no text, and drop the byte order mark."""
+        """Read ahead, and drop the byte order mark."""
         head = bytearray(PEEK_BYTES + len(_UTF8_BOM))
         filled = 0
         with memoryview(head) as view:
             while filled < len(head) and (count := self._fill(view[filled:])):
                 filled += count
-        text = bytes(head[:filled]).removeprefix(_UTF8_BOM)
-        if text.startswith(_UTF16_BOMS):
-            raise BinaryList(self.path, "is UTF-16 text; convert it first: iconv -f UTF-16 -t UTF-8")
-        position = text.find(b"\0", 0, PEEK_BYTES)
-        if position >= 0:
-            raise BinaryList(self.path, f"is no text: byte {position + 1:,} is NUL; unpack or export it as text first")
-        return text
+        return bytes(head[:filled]).removeprefix(_UTF8_BOM)
 
     def _fill(self, buffer: memoryview) -> int:
         try:

@@ -55,9 +55,13 @@ class ClassFacts(_Part):
 
 
 class ListFacts(_Part):
-    """What was read for one list: files, lines, digests kept (repeats included), lines refused."""
+    """What was read for one list: files, lines, digests kept (repeats included), lines refused.
+
+    Of a known-good list nothing is in the snapshot; it is named so that its protection cannot get lost unnoticed.
+    """
 
     list_id: str
+    kind: Literal["known-bad", "known-good"] = "known-bad"
     files: int = Field(ge=0)
     lines: int = Field(ge=0)
     digests: int = Field(ge=0)

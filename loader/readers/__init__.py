@@ -26,18 +26,25 @@ def choose_reader(source: ListFile, format_name: str | None, options: ReadOption
     A format is recognised if any of the lines fits it, so that one malformed line does not hide a list. A
     file without anything but blank lines and comments is a hex list.
 
-    Raises UnknownFormat.
+    Raises UnknownFormat, and BinaryList for what a reader of text is to read and is none.
     """
     known = ", ".join(READERS)
     if format_name is not None:
         reader = READERS.get(format_name)
         if reader is None:
             raise UnknownFormat(source.path, f"there is no format {format_name!r}; --format takes one of {known}")
-        return reader
+        return _checked(reader, source)
     lines = source.first_lines()
     for reader in READERS.values():
         if reader.recognises(lines, options):
-            return reader
+            return _checked(reader, source)
+    source.require_text()
     raise UnknownFormat(
         source.path, f"none of its first {len(lines)} lines is of a known format; say which it is: --format {known}"
     )
+
+
+def _checked(reader: Reader, source: ListFile) -> Reader:
+    if reader.is_text:
+        source.require_text()
+    return reader

@@ -1,8 +1,8 @@
 """What a list reader is: the contract between a format and the rest of the loader.
 
 A reader is a module with one class that satisfies `Reader`, and an entry in `loader/readers/__init__.py`.
-It turns a text source into batches of digests. It knows its format and nothing else: no list_id, no tier, no
-store. What it cannot read it reports as a bad line and goes on; only what spoils the whole file raises.
+It turns a source into batches of digests. It knows its format and nothing else: no list_id, no tier, no store.
+What it cannot read it reports as a bad line, or record, and goes on; only what spoils the whole file raises.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from snapshot.algorithms import Algorithm
 from snapshot.hexdigest import ByteMatrix
 
 if TYPE_CHECKING:
-    from loader.report import FileReport
+    from loader.report import FileReport, Unit
     from loader.sources import ListFile
 
 
@@ -46,17 +46,29 @@ class Batch:
     references: Sequence[str | None] | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Withdrawn:
+    """References whose entries the supplier takes back, wherever they stand in this delivery or in an earlier one."""
+
+    references: Sequence[str]
+
+
 class Reader(Protocol):
     """One list format."""
 
     #: What --format calls it.
     name: str
+    #: What it counts and names when it is bad. A format of records is made by a program that makes no mistakes in a
+    #: few of them: not one may be bad unless the operator says so.
+    unit: Unit
+    #: Whether its files are text; else it opens `source.path` by itself.
+    is_text: bool
 
     def recognises(self, first_lines: Sequence[bytes], options: ReadOptions) -> bool:
         """Tell whether a file that begins with these lines (no line ends, no BOM, at most 20) is of this format."""
 
-    def read(self, source: ListFile, options: ReadOptions, report: FileReport) -> Iterator[Batch]:
-        """Yield the file's digests; count lines and name bad ones in `report`.
+    def read(self, source: ListFile, options: ReadOptions, report: FileReport) -> Iterator[Batch | Withdrawn]:
+        """Yield the file's digests; count lines or records and name bad ones in `report`.
 
         Raises a ListFileError for what spoils the file as a whole.
         """

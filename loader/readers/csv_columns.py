@@ -25,7 +25,7 @@ import numpy as np
 from loader.lines import LINE_CHUNK_BYTES, read_lines
 from loader.readers.base import Batch, ReadOptions
 from loader.readers.csv_header import LOOKS_LIKE_DIGEST, Columns, delimiter_of, find_columns, names_digests
-from loader.report import FileReport
+from loader.report import FileReport, Unit
 from loader.sources import ListFile
 from snapshot.algorithms import Algorithm
 from snapshot.errors import HexdigestError
@@ -66,6 +66,8 @@ class CsvReader:
     """`csv`: 1.5 to 2 µs a row with two digests, most of it in csv and in lists of cells."""
 
     name = "csv"
+    unit: Unit = "line"
+    is_text = True
 
     def __init__(self, chunk_bytes: int = LINE_CHUNK_BYTES) -> None:
         self.chunk_bytes = chunk_bytes

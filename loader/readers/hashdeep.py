@@ -25,7 +25,7 @@ import numpy as np
 from loader.errors import UnknownColumn, UnknownFormat
 from loader.lines import IndexArray, LineChunk, read_lines
 from loader.readers.base import Batch, ReadOptions
-from loader.report import FileReport
+from loader.report import FileReport, Unit
 from loader.sources import ListFile
 from snapshot.algorithms import MD5, SHA1, SHA256, SHA512, Algorithm
 from snapshot.errors import HexdigestError
@@ -58,6 +58,8 @@ class HashdeepReader:
     """`hashdeep`: rows with several digests of one file."""
 
     name = "hashdeep"
+    unit: Unit = "line"
+    is_text = True
 
     def recognises(self, first_lines: Sequence[bytes], options: ReadOptions) -> bool:
         """Tell whether the header's first line is there."""

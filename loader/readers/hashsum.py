@@ -21,7 +21,7 @@ import numpy as np
 from loader.lines import LineChunk, read_lines
 from loader.readers.base import Batch, ReadOptions
 from loader.readers.hexlist import TextForm, parse_text, text_forms
-from loader.report import FileReport
+from loader.report import FileReport, Unit
 from loader.sources import ListFile
 from snapshot.algorithms import MD5, SHA1, SHA256, SHA512, Algorithm
 from snapshot.errors import HexdigestError
@@ -44,6 +44,8 @@ class HashsumReader:
     """`hashsum`: the lists that every Unix system writes."""
 
     name = "hashsum"
+    unit: Unit = "line"
+    is_text = True
 
     def recognises(self, first_lines: Sequence[bytes], options: ReadOptions) -> bool:
         """Tell whether any line has the GNU or the BSD form."""

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from loader.lines import IndexArray, LineChunk, read_lines
 from loader.readers.base import Batch, ReadOptions
-from loader.report import FileReport
+from loader.report import FileReport, Unit
 from loader.sources import ListFile
 from snapshot.algorithms import BY_HEX_LENGTH, Algorithm
 from snapshot.errors import HexdigestError
@@ -63,6 +63,8 @@ class HexListReader:
     """`hex`: reads 10 million lines of sha256 in less than a second."""
 
     name = "hex"
+    unit: Unit = "line"
+    is_text = True
 
     def recognises(self, first_lines: Sequence[bytes], options: ReadOptions) -> bool:
         """Tell whether any line is a hexdigest, or nothing is there that is not blank or a comment."""

@@ -5,12 +5,14 @@ from __future__ import annotations
 import pytest
 
 from loader.errors import ListTruncated, TooManyBadLines
-from loader.report import CompileReport, FileReport, check_bad_lines, refuse_cut_files
+from loader.report import CompileReport, FileReport, Unit, check_bad_lines, refuse_cut_files
 from snapshot.algorithms import MD5, SHA256
 
 
-def file_report(path: str, lines: int, bad: int = 0, kept: int | None = None) -> FileReport:
-    report = FileReport(path, "hex", lines_read=lines)
+def file_report(
+    path: str, lines: int, bad: int = 0, kept: int | None = None, *, share: float | None = None, unit: Unit = "line"
+) -> FileReport:
+    report = FileReport(path, "hex", unit, share, lines_read=lines)
     report.keep(SHA256, lines - bad if kept is None else kept)
     for line in range(1, bad + 1):
         report.refuse(line, "digest", "has 63 characters")
@@ -63,12 +65,12 @@ def test_a_bad_line_reads_file_line_field_why() -> None:
 
 @pytest.mark.parametrize(("lines", "bad", "share"), [(10, 0, 0.0), (10_000, 1, 0.0001), (10, 10, 1.0), (0, 0, 0.0)])
 def test_the_limit_itself_is_allowed(lines: int, bad: int, share: float) -> None:
-    check_bad_lines(CompileReport([file_report("a", lines, bad)]), share)
+    check_bad_lines(CompileReport([file_report("a", lines, bad, share=share)]))
 
 
 def test_one_line_too_many_stops_the_compile() -> None:
     with pytest.raises(TooManyBadLines) as caught:
-        check_bad_lines(CompileReport([file_report("lists/a.txt", 9_999, 1)]), 0.0001)
+        check_bad_lines(CompileReport([file_report("lists/a.txt", 9_999, 1)]))
     message = str(caught.value)
     assert "1 of 9,999 lines refused" in message
     assert "the limit is 0.01 %" in message
@@ -79,7 +81,7 @@ def test_one_line_too_many_stops_the_compile() -> None:
 
 def test_the_message_names_twenty_lines_and_counts_the_others() -> None:
     with pytest.raises(TooManyBadLines) as caught:
-        check_bad_lines(CompileReport([file_report("a", 1_500, 1_200)]), 0.0)
+        check_bad_lines(CompileReport([file_report("a", 1_500, 1_200, share=0.0)]))
     message = str(caught.value)
     assert message.count("has 63 characters") == 20
     assert "1,200 of 1,500 lines" in message
@@ -89,9 +91,22 @@ def test_the_message_names_twenty_lines_and_counts_the_others() -> None:
 def test_a_small_list_that_was_misread_does_not_hide_behind_a_large_one() -> None:
     files = [file_report("large", 10_000_000), file_report("small", 500, 500)]
     with pytest.raises(TooManyBadLines, match="of small refused"):
-        check_bad_lines(CompileReport(files), 0.0001)
-    check_bad_lines(CompileReport([file_report("large", 10_000_000), file_report("small", 500, 5)]), 0.0001)
-    check_bad_lines(CompileReport(files), 1.0)
+        check_bad_lines(CompileReport(files))
+    check_bad_lines(CompileReport([file_report("large", 10_000_000), file_report("small", 500, 5)]))
+    check_bad_lines(CompileReport([files[0], file_report("small", 500, 500, share=1.0)]))
+
+
+def test_of_records_none_may_be_bad_unless_said_otherwise() -> None:
+    files = [file_report("large", 10_000_000), file_report("small", 10_000_000, 1, unit="record")]
+    with pytest.raises(TooManyBadLines, match="small: record 1: digest: has 63 characters"):
+        check_bad_lines(CompileReport(files))
+    check_bad_lines(CompileReport([file_report("small", 10_000_000, 1, unit="record", share=1e-6)]))
+
+
+def test_a_list_with_a_limit_of_its_own_does_not_use_that_of_others() -> None:
+    files = [file_report("strict", 10_000, 1, share=0.0), file_report("lax", 10_000_000, share=0.5)]
+    with pytest.raises(TooManyBadLines, match="1 of 10,000 lines refused"):
+        check_bad_lines(CompileReport(files))
 
 
 def test_a_malformed_last_line_without_an_end_is_a_cut_file() -> None:

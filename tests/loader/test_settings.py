@@ -16,7 +16,7 @@ def _no_variables_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_defaults() -> None:
     assert LoaderSettings().model_dump() == {
-        "memory_mib": 1024, "false_positive_rate": 0.001, "max_bad_share": 0.0001,
+        "memory_mib": 1024, "false_positive_rate": 0.001, "max_bad_share": None,
     }  # fmt: skip
 
 

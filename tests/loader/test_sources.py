@@ -155,15 +155,15 @@ def test_an_input_output_error_is_unreadable(tmp_path: Path, monkeypatch: pytest
 def test_binary_files_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "list"
     path.write_bytes(digest_lines(11, 10) + b"\0")
-    with pytest.raises(BinaryList, match="byte 651 is NUL"):
-        ListFile(path)
+    with ListFile(path) as source, pytest.raises(BinaryList, match="byte 651 is NUL"):
+        source.require_text()
     path.write_bytes(gzip.compress(b"SQLite format 3\0"))
-    with pytest.raises(BinaryList):
-        ListFile(path)
+    with ListFile(path) as source, pytest.raises(BinaryList):
+        source.require_text()
     for encoding in ("utf-16", "utf-16-le", "utf-16-be"):
         path.write_bytes(digest_lines(12, 10).decode().encode(encoding))
-        with pytest.raises(BinaryList):
-            ListFile(path)
+        with ListFile(path) as source, pytest.raises(BinaryList, match="UTF-16" if encoding == "utf-16" else "NUL"):
+            source.require_text()
 
 
 def test_a_nul_beyond_64_kib_is_the_readers_business(tmp_path: Path) -> None:

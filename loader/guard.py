@@ -1,0 +1,171 @@
+"""The known-good guard: a digest of a file that is known to be harmless never gets into a snapshot.
+
+Empty files, single-pixel images and files that come with every content management system turn up on real hash lists;
+each would have innocent uploads deleted. Known-good digests travel through the loader like all others, as rows with a
+number of their own (KNOWN_GOOD), so there can be as many as disk space allows. Once a part is sorted, the rows of a
+digest stand together, and where one of them is known good none of them is taken. Withdrawn rows go in the same step.
+
+    trivial_digests()        digests of files that anybody has, from their bytes
+    guard.take_out(…)        sorted rows → the rows that may be listed, collisions counted and named
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import struct
+import zlib
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from loader.label_numbers import FIRST_REFERENCE, KNOWN_GOOD, LabelNumbers, LabelTable, Withdrawals
+from snapshot.algorithms import MD5, SHA1, SHA256, SHA512, Algorithm
+from snapshot.hexdigest import ByteMatrix
+from snapshot.labels import Label, LabelClass
+
+Mask = npt.NDArray[np.bool_]
+
+#: Collisions that are named, of each class; the others are only counted.
+NAMED_COLLISIONS: Final = 20
+
+_HASHED: Final = ((MD5, "md5"), (SHA1, "sha1"), (SHA256, "sha256"), (SHA512, "sha512"))
+
+
+@dataclass(frozen=True, slots=True)
+class Collision:
+    """A listed digest that is known good: left out. `labels` are those that it had, for a word to the suppliers."""
+
+    algorithm: str
+    digest: str
+    labels: tuple[Label, ...]
+
+
+@dataclass(slots=True)
+class GuardReport:
+    """What the guard left out: digests by class, the first of each class by name; and rows that were withdrawn."""
+
+    collisions: int = 0
+    by_class: Counter[LabelClass] = field(default_factory=Counter)
+    named: list[Collision] = field(default_factory=list)
+    withdrawn_rows: int = 0
+    #: Rows of listed digests that were left out, withdrawn ones aside.
+    guarded_rows: int = 0
+
+
+class Guard:
+    """Goes over the sorted parts of one compile."""
+
+    def __init__(self, labels: LabelTable) -> None:
+        """Begin once all rows were read."""
+        self.report = GuardReport()
+        self._labels = labels
+        self._withdrawn: Withdrawals | None = labels.withdrawn_rows()
+        self._named: Counter[LabelClass] = Counter()
+
+    def take_out(self, rows: ByteMatrix, repeats: Mask, algorithm: Algorithm) -> tuple[ByteMatrix, Mask]:
+        """Leave out withdrawn rows, and every row of a known-good digest.
+
+        `rows` and `repeats` as sort_rows gives them, and the result likewise. Cost: 1 ns a row when there is nothing to
+        leave out.
+        """
+        numbers: LabelNumbers = rows[:, algorithm.digest_bytes :].view("<u4")[:, 0]
+        known_good = numbers == KNOWN_GOOD
+        drop = known_good
+        if self._withdrawn is not None:
+            drop = known_good | self._withdrawn_among(numbers)
+            self.report.withdrawn_rows += int(np.count_nonzero(drop)) - int(np.count_nonzero(known_good))
+        if not drop.any():
+            return rows, repeats
+        group = np.cumsum(~repeats) - 1
+        good_groups = group[known_good]
+        if good_groups.size:
+            is_good = np.zeros(int(group[-1]) + 1, dtype=np.bool_)
+            is_good[good_groups] = True
+            collides = is_good[group] & ~drop
+            if collides.any():
+                self._note(rows[collides], group[collides], numbers[collides], algorithm)
+                drop = drop | collides
+        kept = np.flatnonzero(~drop)
+        group = group[kept]
+        repeats = np.zeros(len(kept), dtype=np.bool_)
+        repeats[1:] = group[1:] == group[:-1]
+        return rows.take(kept, axis=0), repeats
+
+    def _withdrawn_among(self, numbers: LabelNumbers) -> Mask:
+        assert self._withdrawn is not None
+        flags = np.zeros(len(numbers), dtype=np.bool_)
+        referenced = np.flatnonzero(numbers >= FIRST_REFERENCE)
+        flags[referenced] = self._withdrawn[numbers[referenced] - FIRST_REFERENCE]
+        return flags
+
+    def _note(
+        self, rows: ByteMatrix, group: npt.NDArray[np.int64], numbers: LabelNumbers, algorithm: Algorithm
+    ) -> None:
+        """Count and name collisions: rows of known-good digests, each with a label, groups ascending."""
+        report = self.report
+        report.guarded_rows += len(rows)
+        starts = np.flatnonzero(np.diff(group, prepend=-1))
+        report.collisions += len(starts)
+        for start, stop in zip(starts.tolist(), [*starts[1:].tolist(), len(rows)], strict=True):
+            labels = tuple(sorted({self._labels.label(number) for number in numbers[start:stop].tolist()}, key=_order))
+            classes = {label.label_class for label in labels}
+            report.by_class.update(classes)
+            if any(self._named[label_class] < NAMED_COLLISIONS for label_class in classes):
+                self._named.update(classes)
+                digest = rows[start, : algorithm.digest_bytes].tobytes().hex()
+                report.named.append(Collision(algorithm.name, digest, labels))
+
+
+def _order(label: Label) -> tuple[str, str, str, str]:
+    return (label.list_id, label.category, label.tier, label.reference or "")
+
+
+def trivial_digests() -> Iterator[tuple[Algorithm, bytes]]:
+    """Yield the digests of files that nobody made on purpose, by every algorithm that depends on bytes alone."""
+    for content in trivial_files():
+        for algorithm, name in _HASHED:
+            yield algorithm, hashlib.new(name, content, usedforsecurity=False).digest()
+
+
+def trivial_files() -> Iterator[bytes]:
+    """Yield the empty file, single bytes and line ends, and images of one pixel as common programs write them."""
+    yield b""
+    yield from (b"\0", b" ", b"\n", b"\r\n", b"\r", b"\xef\xbb\xbf")
+    yield from sorted(set(_gifs()) | set(_pngs()))
+
+
+def _gifs() -> Iterator[bytes]:
+    """Yield GIFs of one pixel: with and without transparency, in the usual pairs of colours or in none."""
+    black, white, grey = b"\0\0\0", b"\xff\xff\xff", b"\xc0\xc0\xc0"
+    pairs = [one + other for one, other in itertools.product((black, white, grey), repeat=2)]
+    screens = [(0x80, pair) for pair in pairs] + [(0xF0, pair) for pair in pairs] + [(0, b"")]
+    controls = [b""] + [
+        b"\x21\xf9\x04" + struct.pack("<BHB", transparent, delay, index) + b"\0"
+        for transparent, delay, index in itertools.product((0, 1), (0, 10), (0, 1))
+    ]
+    pixels = (b"\x44", b"\x4c", b"\x44\x01", b"\x4c\x01", b"\x04\x01\x00")
+    for version, (flags, colours), control, pixel in itertools.product((b"87a", b"89a"), screens, controls, pixels):
+        screen = b"GIF" + version + struct.pack("<HHBBB", 1, 1, flags, 0, 0) + colours
+        image = b"\x2c" + struct.pack("<HHHHB", 0, 0, 1, 1, 0) + bytes([2, len(pixel)]) + pixel + b"\0"
+        yield screen + control + image + b";"
+
+
+def _pngs() -> Iterator[bytes]:
+    """Yield PNGs of one pixel, transparent, black or white, at every level of compression."""
+    pixels = {0: (b"\0", b"\xff"), 2: (b"\0\0\0", b"\xff\xff\xff"), 4: (b"\0\0", b"\0\xff", b"\xff\xff"),
+              6: (b"\0\0\0\0", b"\xff\xff\xff\0", b"\0\0\0\xff", b"\xff\xff\xff\xff")}  # fmt: skip
+    for colour_type, values in pixels.items():
+        header = _png_chunk(b"IHDR", struct.pack(">IIBBBBB", 1, 1, 8, colour_type, 0, 0, 0))
+        for value in values:
+            for level in range(10):
+                data = _png_chunk(b"IDAT", zlib.compress(b"\0" + value, level))
+                yield b"\x89PNG\r\n\x1a\n" + header + data + _png_chunk(b"IEND", b"")
+
+
+def _png_chunk(kind: bytes, content: bytes) -> bytes:
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
