@@ -12,7 +12,6 @@ import orjson
 from benchmarks.digests import write_packed_list
 from benchmarks.errors import must
 from benchmarks.processes import Finished, hashwacht, run
-from service.policy import Policy
 from service.view import View
 from service.watch import open_ready
 from snapshot.algorithms import ALGORITHMS
@@ -70,7 +69,7 @@ def open_view(store: Path) -> Iterator[View]:
     current = opened.current()
     snapshot = open_ready(opened.live_dir(current), current.manifest_sha256)
     try:
-        yield View(current, snapshot, Policy())
+        yield View(current, snapshot, opened.overlay(current.overlay_version, current.overlay_sha256))
     finally:
         snapshot.close()
 

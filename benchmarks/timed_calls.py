@@ -49,7 +49,7 @@ def request_ns(view: View, bodies: list[bytes], batch: int) -> float:
     elapsed = time.perf_counter_ns() - began
     expected = orjson.dumps(
         {
-            "snapshot_id": view.snapshot_id, "overlay_version": 0, "checked": {"sha256": batch},
+            "snapshot_id": view.snapshot_id, "overlay_version": 1, "checked": {"sha256": batch},
             "not_loaded": {}, "matches": [], "invalid": [],
         }
     )  # fmt: skip

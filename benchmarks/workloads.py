@@ -138,7 +138,7 @@ class _Column:
 
 
 def _request(workload: Workload, snapshot_id: str, columns: list[_Column]) -> Request:
-    reply: dict[str, object] = {"snapshot_id": snapshot_id, "overlay_version": 0}
+    reply: dict[str, object] = {"snapshot_id": snapshot_id, "overlay_version": 1}
     reply["checked"] = {column.name: len(column.texts) - len(column.invalid) for column in columns}
     reply["not_loaded"] = {}
     if workload.form == "files":

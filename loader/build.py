@@ -32,14 +32,14 @@ import numpy as np
 from loader import gate
 from loader.guard import Guard, trivial_digests
 from loader.label_numbers import KNOWN_GOOD, LabelTable
-from loader.merge import Mask, Merger, sort_rows
+from loader.merge import Mask, Merger, indexed_algorithm, sort_rows
 from loader.progress import Progress, Silent
 from loader.readers import choose_reader
 from loader.readers.base import Batch, ReadOptions, Withdrawn
 from loader.report import CompileReport, FileReport, check_bad_lines, refuse_cut_files
 from loader.sources import ListFile
 from loader.spool import LABEL_BYTES, Spools, numbered_rows
-from snapshot.algorithms import Algorithm
+from snapshot.algorithms import ALGORITHMS, Algorithm
 from snapshot.hexdigest import ByteMatrix
 from snapshot.labels import LabelClass, Tier
 from snapshot.manifest import ListFacts, Manifest
@@ -82,7 +82,10 @@ class ListInput:
 
 @dataclass(frozen=True, slots=True)
 class BuildRequest:
-    """All that a compile is told. `drop_lists` are the live lists that it may leave out."""
+    """All that a compile is told.
+
+    `drop_lists` are the live lists that it may leave out. `approve`: every class with a known tier goes on with it.
+    """
 
     store: Path
     lists: Sequence[ListInput]
@@ -92,6 +95,7 @@ class BuildRequest:
     memory_mib: int = 1024
     allow_empty: bool = False
     drop_lists: Sequence[str] = ()
+    approve: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +127,10 @@ def build(request: BuildRequest, progress: Progress | None = None) -> BuildResul
             add_trivial_files(spools)
             manifest = write_snapshot(work / "snapshot", request, labels, spools, facts, report, progress)
         gate.check_new_snapshot(work / "snapshot", manifest)
-        published = publisher.publish(work / "snapshot", manifest, by=request.by, dropped_lists=dropped)
+        published = publisher.publish(
+            work / "snapshot", manifest, by=request.by, dropped_lists=dropped,
+            change=lambda overlay: gate.approvals_after(overlay, manifest, request.by, approve=request.approve),
+        )  # fmt: skip
     return BuildResult(published, report)
 
 
@@ -219,9 +226,12 @@ def write_snapshot(
     short = not labels.has_references and len(labels.classes) <= _MAX_CLASSES_OF_SHORT_IDS
     id_bytes: Literal[2, 4] = 2 if short else 4
     rate = request.false_positive_rate
-    guard = Guard(labels)
-    with SnapshotWriter(directory, false_positive_rate=rate, label_set_id_bytes=id_bytes) as writer:
-        merger = Merger(labels, writer, id_bytes)  # it stores label sets as it meets them
+    with (
+        Spools(directory.parent, request.memory_mib << 18) as references,
+        closing(Guard(labels, directory.parent)) as guard,
+        SnapshotWriter(directory, false_positive_rate=rate, label_set_id_bytes=id_bytes) as writer,
+    ):
+        merger = Merger(labels, writer, id_bytes, references)  # it stores label sets as it meets them
         for algorithm in spools.algorithms():
             progress.stage(f"writing {algorithm.name}", spools.rows(algorithm) * (algorithm.digest_bytes + LABEL_BYTES))
             has_begun = False
@@ -233,11 +243,28 @@ def write_snapshot(
                             has_begun = True
                         writer.append(merger.merge(rows, repeats, algorithm))
                     progress.advance(read_bytes)
+        for algorithm, keys, count in guard.known_good_keys():
+            writer.add_known_good(algorithm, keys, count)
+        write_references(writer, references, progress)
         progress.stage("checksums", None)
         report.guard = guard.report
         # Counted from what came in: the spool has dropped repeats of a digest that comes very often.
         report.merged = report.listed_count - guard.report.guarded_rows - guard.report.withdrawn_rows - merger.distinct
         return writer.finish(classes=merger.class_facts(), lists=facts, merged=report.merged, on_bytes=progress.advance)
+
+
+def write_references(writer: SnapshotWriter, references: Spools, progress: Progress) -> None:
+    """Sort → write: which digests each reference has."""
+    for algorithm in ALGORITHMS.values():
+        indexed = indexed_algorithm(algorithm)
+        if not (count := references.rows(indexed)):
+            continue
+        progress.stage(f"writing references of {algorithm.name}", count * (indexed.digest_bytes + LABEL_BYTES))
+        writer.begin_references(algorithm)
+        for part, depth in references.parts(indexed):
+            rows, repeats = sort_rows(part, indexed, depth)
+            writer.append_references(rows[~repeats, : indexed.digest_bytes])
+            progress.advance(part.nbytes)
 
 
 def _keep_freed_memory() -> None:

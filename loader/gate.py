@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Collection, Iterable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
@@ -17,7 +18,9 @@ from snapshot.errors import (
     NoStore,
     SnapshotMissing,
 )
+from snapshot.labels import LabelClass, Tier
 from snapshot.manifest import Manifest, filter_file, read_manifest
+from snapshot.overlay import Approval, Overlay
 from snapshot.reader import Snapshot, check_sizes, read_trusted_manifest
 from snapshot.store import Store
 
@@ -70,6 +73,32 @@ def refuse_empty(rows: int, files: Iterable[str], *, allow_empty: bool) -> None:
         names = list(files)
         said = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
         raise EmptyResult(f"{said}: not a single digest. If an empty snapshot is what you want, add --allow-empty.")
+
+
+def approvals_after(overlay: Overlay, manifest: Manifest, by: str, *, approve: bool) -> Overlay:
+    """Give the overlay that a new snapshot goes live with.
+
+    A class is approved with its tier: where a category has another tier now, or its list is gone, the approval of the
+    old class is revoked, so that going back to that tier is not silently on again. `approve`: all classes of the new
+    snapshot go on, those of unknown tier aside.
+    """
+    classes = {LabelClass(facts.list_id, facts.category, facts.tier) for facts in manifest.classes}
+    tiers = {(each.list_id, each.category) for each in classes}
+
+    def is_stale(approved: LabelClass) -> bool:
+        if approved.list_id not in manifest.list_ids:
+            return True
+        return approved not in classes and (approved.list_id, approved.category) in tiers
+
+    overlay = overlay.without_approvals(is_stale)
+    if not approve:
+        return overlay
+    at = datetime.now(UTC).replace(microsecond=0)
+    return overlay.with_approvals(
+        Approval(**each._asdict(), by=by, at=at, reason="compiled with its tier named")
+        for each in sorted(classes)
+        if each.tier is not Tier.UNKNOWN
+    )
 
 
 def check_new_snapshot(directory: Path, manifest: Manifest) -> None:

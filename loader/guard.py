@@ -17,14 +17,18 @@ import struct
 import zlib
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Final
+from pathlib import Path
+from typing import BinaryIO, Final
 
 import numpy as np
 import numpy.typing as npt
 
 from loader.label_numbers import FIRST_REFERENCE, KNOWN_GOOD, LabelNumbers, LabelTable, Withdrawals
-from snapshot.algorithms import MD5, SHA1, SHA256, SHA512, Algorithm
+from snapshot.algorithms import ALGORITHMS, MD5, SHA1, SHA256, SHA512, Algorithm
+from snapshot.bloom import keys_of
+from snapshot.errors import wrapped_os_errors
 from snapshot.hexdigest import ByteMatrix
 from snapshot.labels import Label, LabelClass
 
@@ -53,6 +57,10 @@ class GuardReport:
     by_class: Counter[LabelClass] = field(default_factory=Counter)
     named: list[Collision] = field(default_factory=list)
     withdrawn_rows: int = 0
+    #: Collisions by list: a digest counts once, in however many of its classes it is.
+    by_list: Counter[str] = field(default_factory=Counter)
+    #: Withdrawn rows by list.
+    withdrawn_by_list: Counter[str] = field(default_factory=Counter)
     #: Rows of listed digests that were left out, withdrawn ones aside.
     guarded_rows: int = 0
 
@@ -60,9 +68,11 @@ class GuardReport:
 class Guard:
     """Goes over the sorted parts of one compile."""
 
-    def __init__(self, labels: LabelTable) -> None:
-        """Begin once all rows were read."""
+    def __init__(self, labels: LabelTable, directory: Path) -> None:
+        """Begin once all rows were read; the filter keys of known-good digests go to files in `directory`."""
         self.report = GuardReport()
+        self._directory = directory
+        self._keys: dict[str, tuple[BinaryIO, int]] = {}
         self._labels = labels
         self._withdrawn: Withdrawals | None = labels.withdrawn_rows()
         self._named: Counter[LabelClass] = Counter()
@@ -77,13 +87,18 @@ class Guard:
         known_good = numbers == KNOWN_GOOD
         drop = known_good
         if self._withdrawn is not None:
-            drop = known_good | self._withdrawn_among(numbers)
-            self.report.withdrawn_rows += int(np.count_nonzero(drop)) - int(np.count_nonzero(known_good))
+            withdrawn = self._withdrawn_among(numbers)
+            self.report.withdrawn_rows += int(np.count_nonzero(withdrawn))
+            self.report.withdrawn_by_list.update(
+                self._labels.label(number).list_id for number in numbers[withdrawn].tolist()
+            )
+            drop = known_good | withdrawn
         if not drop.any():
             return rows, repeats
         group = np.cumsum(~repeats) - 1
         good_groups = group[known_good]
         if good_groups.size:
+            self._keep_keys(rows, repeats, group, known_good, algorithm)
             is_good = np.zeros(int(group[-1]) + 1, dtype=np.bool_)
             is_good[good_groups] = True
             collides = is_good[group] & ~drop
@@ -95,6 +110,32 @@ class Guard:
         repeats = np.zeros(len(kept), dtype=np.bool_)
         repeats[1:] = group[1:] == group[:-1]
         return rows.take(kept, axis=0), repeats
+
+    def _keep_keys(
+        self, rows: ByteMatrix, repeats: Mask, group: npt.NDArray[np.int64], known_good: Mask, algorithm: Algorithm
+    ) -> None:
+        """Note each known-good digest once, for the filter that later additions have to pass."""
+        firsts = np.flatnonzero(~repeats)[np.unique(group[known_good])]
+        path = self._directory / f"{algorithm.name}.known-good.keys"
+        with wrapped_os_errors("writing", path):
+            file, count = self._keys.get(algorithm.name) or (path.open("w+b"), 0)
+            file.write(keys_of(rows.take(firsts, axis=0)[:, : algorithm.digest_bytes], algorithm).data)
+        self._keys[algorithm.name] = file, count + len(firsts)
+
+    def known_good_keys(self) -> Iterator[tuple[Algorithm, BinaryIO, int]]:
+        """Yield (algorithm, file of filter keys, how many) of each algorithm with known-good digests; once."""
+        for name, algorithm in ALGORITHMS.items():
+            if name in self._keys:
+                file, count = self._keys.pop(name)
+                with file:
+                    file.flush()
+                    yield algorithm, file, count
+
+    def close(self) -> None:
+        """Let go of the files."""
+        for file, _ in self._keys.values():
+            with suppress(OSError):  # closing writes what is buffered, on a disk that may be full
+                file.close()
 
     def _withdrawn_among(self, numbers: LabelNumbers) -> Mask:
         assert self._withdrawn is not None
@@ -115,6 +156,7 @@ class Guard:
             labels = tuple(sorted({self._labels.label(number) for number in numbers[start:stop].tolist()}, key=_order))
             classes = {label.label_class for label in labels}
             report.by_class.update(classes)
+            report.by_list.update({label_class.list_id for label_class in classes})
             if any(self._named[label_class] < NAMED_COLLISIONS for label_class in classes):
                 self._named.update(classes)
                 digest = rows[start, : algorithm.digest_bytes].tobytes().hex()

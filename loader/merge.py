@@ -14,10 +14,11 @@ import numpy as np
 import numpy.typing as npt
 
 from loader.label_numbers import FIRST_REFERENCE, LabelNumbers, LabelTable
-from loader.spool import LABEL_BYTES, numbered_rows
+from loader.spool import LABEL_BYTES, Spools, numbered_rows
 from snapshot.algorithms import Algorithm
+from snapshot.blocks import REFERENCE_KEY_BYTES, reference_key
 from snapshot.hexdigest import ByteMatrix
-from snapshot.labels import LabelClass, label_set
+from snapshot.labels import Label, LabelClass, label_set
 from snapshot.manifest import ClassFacts
 from snapshot.writer import SnapshotWriter
 
@@ -66,11 +67,18 @@ def _sort_by_all_bytes(rows: ByteMatrix, length: int) -> ByteMatrix:
     return rows.take(np.lexsort([columns[:, i] for i in reversed(range(words))]), axis=0)
 
 
+def indexed_algorithm(algorithm: Algorithm) -> Algorithm:
+    """Give what the rows of an algorithm's references are spooled and sorted as: reference key ‖ digest."""
+    return Algorithm(f"{algorithm.name}-references", REFERENCE_KEY_BYTES + algorithm.digest_bytes, algorithm.strength)
+
+
 class Merger:
     """Turns sorted rows into records, for one compile, and counts what it saw."""
 
-    def __init__(self, labels: LabelTable, writer: SnapshotWriter, label_set_id_bytes: int) -> None:
+    def __init__(self, labels: LabelTable, writer: SnapshotWriter, label_set_id_bytes: int, references: Spools) -> None:
+        """Begin once all rows were read; (reference, digest) pairs go to `references`."""
         self._labels = labels
+        self._references = references
         self._writer = writer
         self._id_type = "<u2" if label_set_id_bytes == 2 else "<u4"
         # A combination of classes has a number too: at first those of one class, by the class's own number.
@@ -78,6 +86,7 @@ class Merger:
         self._numbers = {members: number for number, members in enumerate(self._combinations)}
         self._ids = np.full(len(self._combinations), -1, dtype=np.int64)  # label-set id by combination
         self._counts: Counter[tuple[LabelClass, str]] = Counter()
+        self._most_references: dict[LabelClass, int] = {}
         #: Digests so far, each counted once.
         self.distinct = 0
 
@@ -104,7 +113,7 @@ class Merger:
                 combined = self._combine(group[shares], numbers[shares])
                 ids[~owns] = self._shared_ids(combined, algorithm)
             if owns.any():
-                ids[owns] = self._own_ids(group[~shares], numbers[~shares], algorithm)
+                ids[owns] = self._own_ids(rows[~shares, :length], group[~shares], numbers[~shares], algorithm)
         self.distinct += len(digests)
         return numbered_rows(digests, ids, self._id_type)
 
@@ -148,21 +157,50 @@ class Merger:
                 self._counts[self._labels.classes[member], algorithm.name] += int(counts[number])
         return self._ids[combinations]
 
-    def _own_ids(self, group: Combinations, numbers: LabelNumbers, algorithm: Algorithm) -> list[int]:
-        """Store the own label set of each group of rows, groups ascending; give the ids."""
+    def _own_ids(
+        self, digests: ByteMatrix, group: Combinations, numbers: LabelNumbers, algorithm: Algorithm
+    ) -> list[int]:
+        """Store the own label set of each group of rows, groups ascending, and its references; give the ids."""
         ids: list[int] = []
+        pairs: list[bytes] = []
         starts = np.flatnonzero(np.diff(group, prepend=-1)).tolist()
         every = numbers.tolist()
         for start, stop in zip(starts, [*starts[1:], len(every)], strict=True):
-            labels = label_set([self._labels.label(number) for number in every[start:stop]])
+            given = [self._labels.label(number) for number in every[start:stop]]
+            digest = digests[start].tobytes()
+            pairs += [
+                key + digest
+                for key in {
+                    reference_key(label.list_id, label.reference) for label in given if label.reference is not None
+                }
+            ]
+            labels = label_set(given)
             ids.append(self._writer.add_own_label_set(labels))
             for label_class in {label.label_class for label in labels}:
                 self._counts[label_class, algorithm.name] += 1
+            self._note_references(given)
+        indexed = indexed_algorithm(algorithm)
+        matrix = np.frombuffer(b"".join(pairs), dtype=np.uint8).reshape(-1, indexed.digest_bytes)
+        self._references.add(indexed, numbered_rows(matrix, 0))
         return ids
 
+    def _note_references(self, given: list[Label]) -> None:
+        """Keep the most references that one digest has in a class, before label_set leaves any out."""
+        most = self._most_references
+        if len(given) == 1:  # nearly all
+            if given[0].reference is not None:
+                most.setdefault(given[0].label_class, 1)
+            return
+        counts = Counter(label.label_class for label in set(given) if label.reference is not None)
+        for label_class, count in counts.items():
+            most[label_class] = max(count, most.get(label_class, 0))
+
     def class_facts(self) -> list[ClassFacts]:
-        """Give how many digests of each algorithm carry each class."""
+        """Give how many digests of each algorithm carry each class, and the most references of one of them."""
         facts: dict[LabelClass, dict[str, int]] = {}
         for (label_class, name), count in sorted(self._counts.items()):
             facts.setdefault(label_class, {})[name] = count
-        return [ClassFacts(list_id=c.list_id, category=c.category, tier=c.tier, entries=e) for c, e in facts.items()]
+        return [
+            ClassFacts(**c._asdict(), entries=entries, most_references=self._most_references.get(c, 0))
+            for c, entries in facts.items()
+        ]

@@ -76,7 +76,8 @@ class Spools:
 
     def rows(self, algorithm: Algorithm) -> int:
         """Give how many rows an algorithm has, repeats included."""
-        return self._spools[algorithm.name].rows
+        spool = self._spools.get(algorithm.name)
+        return spool.rows if spool is not None else 0
 
     def parts(self, algorithm: Algorithm) -> Iterator[tuple[ByteMatrix, int]]:
         """Yield (rows, depth), ascending; all rows of a part agree in their first `depth` bytes.

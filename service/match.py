@@ -3,8 +3,9 @@
     digests   the request's texts or bytes, good or invalid   service/forms.py
     Bloom     table.filter.probe: which may be listed; nearly  snapshot/bloom.py
               always none, and then we are done
+    overlay   what is suppressed, what is listed on top       service/overlaid.py
     store     table.find: the label set of one that is, exact  snapshot/reader.py
-    labels    view.verdict: who lists it, as what              service/view.py
+    labels    view.look_up: who lists it, as what              service/view.py
     policy    and what that leads to; nothing, if it is off    service/policy.py
     verdict   match_columns, match_files: every item is a match, clear, invalid or counted as not loaded
 
@@ -31,13 +32,14 @@ def listed(view: View, table: Table, digests: ParsedDigests) -> list[tuple[int, 
     """Give (place among the packed ones, digest, verdict) of the digests that are a match, ascending."""
     matches = []
     packed, length = digests.packed, table.algorithm.digest_bytes
-    for place in table.filter.probe(packed):  # a miss ends here
+    overlaid = view.overlaid.get(table.algorithm.name)
+    places = table.filter.probe(packed)  # a miss ends here
+    if overlaid is not None:
+        places = overlaid.places(packed, places)
+    for place in places:
         digest = packed[place * length : (place + 1) * length]
-        label_set_id = table.find(digest)
-        if label_set_id is None:
-            continue  # the filter's false positive
-        verdict = view.verdict(label_set_id)
-        if verdict is not None:
+        verdict = view.look_up(table, digest, overlaid)
+        if verdict is not None:  # None: the filter's false positive, suppressed, or off
             matches.append((place, digest, verdict))
     return matches
 
@@ -76,12 +78,14 @@ def match_columns(view: View, columns: list[Column]) -> bytes:
 
 
 def match_files(view: View, files: Files) -> bytes:
-    """Answer a request by file: match over invalid over clear, one verdict for each file."""
+    """Answer a request by file: match over invalid over clear, one verdict for each file.
+
+    A suppressed digest says that this very file is none, so it clears what a digest of no stronger algorithm matched.
+    """
     checked: dict[str, int] = {}
     not_loaded: dict[str, int] = {}
     looked_up: set[int] = set()
-    matched: dict[int, list[dict[str, object]]] = {}
-    actions: dict[int, list[Action]] = {}
+    found: list[tuple[int, Algorithm, bytes, Verdict]] = []
     for column in files.columns:
         name = column.algorithm.name
         table = view.tables.get(name)
@@ -91,9 +95,16 @@ def match_files(view: View, files: Files) -> bytes:
         checked[name] = column.digests.count
         looked_up.update(column.owners)  # a file with a malformed digest is invalid for that already
         for place, digest, verdict in listed(view, table, column.digests):
-            index = column.owner(place)
-            text = digest_text(digest, column.algorithm)
-            matched.setdefault(index, []).append({"algorithm": name, "digest": text, "labels": verdict.labels})
+            found.append((column.owner(place), column.algorithm, digest, verdict))
+    cleared = _cleared(view, files, {index for index, *_ in found}) if found and view.overlaid else {}
+    matched: dict[int, list[dict[str, object]]] = {}
+    actions: dict[int, list[Action]] = {}
+    for index, algorithm, digest, verdict in found:
+        if algorithm.strength > cleared.get(index, -1):
+            text = digest_text(digest, algorithm)
+            matched.setdefault(index, []).append(
+                {"algorithm": algorithm.name, "digest": text, "labels": verdict.labels}
+            )
             actions.setdefault(index, []).append(verdict.action)
     matches = [
         {"index": index, "ref": files.refs[index], "action": strongest(actions[index]), "matched": matched[index]}
@@ -115,6 +126,21 @@ def match_files(view: View, files: Files) -> bytes:
             "invalid": invalid,
         }
     )
+
+
+def _cleared(view: View, files: Files, among: AbstractSet[int]) -> dict[int, int]:
+    """Give the strength of the strongest suppressed digest of each file that has one."""
+    cleared: dict[int, int] = {}
+    for column in files.columns:
+        algorithm, overlaid = column.algorithm, view.overlaid.get(column.algorithm.name)
+        if overlaid is None or not overlaid.suppressed:
+            continue
+        packed, length = column.digests.packed, algorithm.digest_bytes
+        for place in range(len(packed) // length):
+            index = column.owner(place)
+            if index in among and packed[place * length : (place + 1) * length] in overlaid.suppressed:
+                cleared[index] = max(algorithm.strength, cleared.get(index, -1))
+    return cleared
 
 
 def _invalid_files(files: Files, matched: AbstractSet[int], looked_up: set[int]) -> list[dict[str, object]]:

@@ -1,11 +1,12 @@
-"""What a label leads to: the tier decides, as long as there is no policy per client.
+"""What a label leads to: its class must be approved, and then the tier decides.
 
-baseline and illegal → block, investigative → review; other and unknown are not switched on and are no match.
+baseline and illegal → block, investigative → review; other and unknown are no match, approved or not.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from types import MappingProxyType
 from typing import Final, Literal
 
@@ -22,11 +23,14 @@ _BY_TIER: Final[Mapping[Tier, Action]] = MappingProxyType(
 
 
 class Policy:
-    """Tells the action of a class, or None when the class is off."""
+    """Tells the action of a class, or None when the class is off. `approved` are the classes that are on."""
+
+    def __init__(self, approved: AbstractSet[LabelClass]) -> None:
+        self._approved = approved
 
     def action(self, label_class: LabelClass) -> Action | None:
         """Give the action for one class."""
-        return _BY_TIER.get(label_class.tier)
+        return _BY_TIER.get(label_class.tier) if label_class in self._approved else None
 
     def decide(self, labels: tuple[Label, ...]) -> tuple[Action, tuple[Label, ...]] | None:
         """Give the strongest action and the labels that have one, or None when none has: no match."""

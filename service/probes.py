@@ -69,9 +69,9 @@ def add_probes(app: FastAPI, live: Live) -> None:
             classes=[
                 ClassReply(
                     action=view.policy.action(LabelClass(facts.list_id, facts.category, facts.tier)),
-                    **facts.model_dump(),
+                    **facts.model_dump(include=set(ClassReply.model_fields)),
                 )
                 for facts in manifest.classes
             ],
-            lists=[ListReply(**facts.model_dump()) for facts in manifest.lists],
+            lists=[ListReply(**facts.model_dump(include=set(ListReply.model_fields))) for facts in manifest.lists],
         )

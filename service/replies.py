@@ -159,6 +159,7 @@ class ListReply(_Reply):
     """What was read for one list when the snapshot was compiled."""
 
     list_id: str
+    kind: Literal["known-bad", "known-good"]
     files: int
     lines: int
     digests: int

@@ -1,7 +1,7 @@
 """Follows CURRENT: one thread per worker that opens what is newly live and hands it to the event loop.
 
     every 250 ms   read CURRENT's bytes; the same as before and settled: done
-    changed        parse → generation did not go back → the same snapshot as now: share it
+    changed        parse → generation did not go back → overlay → the same snapshot as now: share it
                    else manifest → checksums verified on this host → open → filters read in → canary
     hand over      in the event loop: swap the View; wait for that; close the old snapshot
     anything else  keep what there is, note the refusal for /readyz, log it once
@@ -24,7 +24,6 @@ from typing import Final
 import structlog
 
 from service.live import Live, Refusal
-from service.policy import Policy
 from service.verified import Facts, Stopped, VerifiedNotes, file_facts
 from service.view import View
 from snapshot.errors import GenerationWentBack, SnapshotError, StoreUnusable
@@ -48,7 +47,6 @@ class Watch(threading.Thread):
         self._live = live
         self._notes = notes
         self._loop = loop
-        self._policy = Policy()
         self._ending = threading.Event()
         self._raw: bytes | None = None  # CURRENT as it was last looked at
         self._settled = False  # and whether it is what is served
@@ -100,27 +98,36 @@ class Watch(threading.Thread):
             self._in_loop(lambda: self._swap(view))
             if old is not None and old.snapshot is not view.snapshot:
                 old.snapshot.close()
-            _log.info("snapshot live", generation=view.generation, snapshot_id=view.snapshot_id)
+            _log.info(
+                "snapshot live", generation=view.generation, snapshot_id=view.snapshot_id,
+                overlay_version=view.overlay_version,
+            )  # fmt: skip
+            if view.snapshot.manifest.classes and not view.any_approved:
+                _log.warning("no class of the live snapshot is approved, so nothing is a match: hashwacht approve")
 
     def _view_of(self, current: Current) -> View:
         """Open what CURRENT names, or share what is open already. Raises SnapshotError, OSError, Stopped."""
         old = self._live.view
+        same = old is not None and (current.snapshot_id, current.manifest_sha256) == (
+            old.snapshot_id, old.snapshot.manifest_sha256,
+        )  # fmt: skip
         if old is not None:
-            same = (current.snapshot_id, current.manifest_sha256) == (old.snapshot_id, old.snapshot.manifest_sha256)
-            if current.generation < old.generation or (current.generation == old.generation and not same):
+            other = not same or current.overlay_version != old.overlay_version
+            if current.generation < old.generation or (current.generation == old.generation and other):
                 raise GenerationWentBack(
                     f"{self._store.current_file}: generation {current.generation} does not follow "
                     f"{old.generation}, which is served: an old state was put back. "
                     "Use `hashwacht rollback`, or restart the service to accept it."
                 )
-            if same:
-                return View(current, old.snapshot, self._policy)
+        overlay = self._store.overlay(current.overlay_version, current.overlay_sha256)
+        if old is not None and same:
+            return View(current, old.snapshot, overlay)
         directory = self._store.live_dir(current)
         manifest = read_trusted_manifest(directory, current.manifest_sha256)
         self._notes.ensure_verified(
             directory, manifest, current.manifest_sha256, self._ending.is_set, gently=old is not None
         )
-        return View(current, open_ready(directory, current.manifest_sha256), self._policy)
+        return View(current, open_ready(directory, current.manifest_sha256), overlay)
 
     def _swap(self, view: View) -> None:
         """Put a View in force; runs in the event loop, where no request is halfway through matching."""
@@ -156,7 +163,9 @@ class Watch(threading.Thread):
         return self._facts(current) != self._refused_facts
 
     def _facts(self, current: Current | None) -> Facts:
-        return {} if current is None else file_facts(self._store.snapshot_dir(current.snapshot_id))
+        if current is None:
+            return {}
+        return file_facts(self._store.snapshot_dir(current.snapshot_id)) | file_facts(self._store.overlays_dir)
 
     def _in_loop(self, change: Callable[[], None]) -> None:
         """Run `change` in the event loop and wait until it has run. Raises Stopped when the worker ends meanwhile."""

@@ -4,6 +4,11 @@
     block    as many records, ascending, as fill one LMDB overflow page; the last block holds the rest
     key      the last digest of the block
 
+References, so that the digests of one entry can be found together: one more database per algorithm, in blocks too.
+
+    record   reference key (16 bytes, a hash of list_id and reference) followed by the digest (L bytes)
+    key      the last record of the block
+
 The only block that can hold a digest is the first whose key is not below it: one `set_range` finds it. An
 LMDB page of 4,096 bytes spends 16 on its header, so a block of 120 sha256 records with 2-byte ids costs a
 page, against 46 bytes an entry (1.3 × as much) with a key per entry.
@@ -11,6 +16,7 @@ page, against 46 bytes an entry (1.3 × as much) with a key per entry.
 
 from __future__ import annotations
 
+from hashlib import blake2b
 from typing import Final
 
 #: LMDB's page header; an overflow page carries page_size - 16 bytes.
@@ -21,6 +27,21 @@ LABEL_SETS: Final = b"label_sets"
 
 #: Ids of label sets that one digest owns (those with references) start here; shared ones start at 0.
 FIRST_OWN_ID: Final = 1 << 31
+
+
+#: Bytes of a reference key.
+REFERENCE_KEY_BYTES: Final = 16
+
+
+def reference_key(list_id: str, reference: str) -> bytes:
+    """Give the 16 bytes that stand for a supplier's reference: LMDB's keys end at 511 bytes, references do not."""
+    text = f"{list_id}\0{reference}".encode()  # neither holds a NUL
+    return blake2b(text, digest_size=REFERENCE_KEY_BYTES).digest()
+
+
+def references_database(algorithm_name: str) -> bytes:
+    """Give the name of an algorithm's database of references."""
+    return f"references/{algorithm_name}".encode()
 
 
 def records_per_block(record_bytes: int, page_size: int) -> int:

@@ -9,8 +9,10 @@
     │   ├── UnexpectedFile        unexpected_file
     │   ├── ManifestDamaged       manifest_damaged
     │   ├── NewerFormat           newer_format: written by a newer hashwacht
+    │   ├── OlderFormat           older_format: written by an older hashwacht; compile again
     │   ├── FilterDamaged         filter_damaged
-    │   └── EntriesDamaged        entries_damaged
+    │   ├── EntriesDamaged        entries_damaged
+    │   └── OverlayDamaged        overlay_damaged
     └── StoreError                the store as a whole
         ├── NoStore               no_store: nothing was published there yet, or no such directory
         ├── CurrentDamaged        current_damaged
@@ -18,6 +20,7 @@
         ├── SnapshotMissing       snapshot_missing: CURRENT or a rollback names one that is not there
         ├── GenerationWentBack    generation_went_back: CURRENT is older than what was seen before
         ├── StoreLocked           store_locked: another compile or rollback is at work
+        ├── OverlayFull           overlay_full: more corrections than an overlay holds
         ├── StoreFull             store_full: disk, quota or file size limit
         └── StoreUnusable         store_unusable: permissions, input/output errors, no flock
 
@@ -98,6 +101,12 @@ class NewerFormat(DamageError):
     reason = "newer_format"
 
 
+class OlderFormat(DamageError):
+    """The snapshot has a format_version that this hashwacht no longer reads."""
+
+    reason = "older_format"
+
+
 class FilterDamaged(DamageError):
     """A filter's header contradicts the manifest, or a filter denies an entry of its own store."""
 
@@ -108,6 +117,12 @@ class EntriesDamaged(DamageError):
     """LMDB refuses the entries file, or an entry cannot be followed to its label set."""
 
     reason = "entries_damaged"
+
+
+class OverlayDamaged(DamageError):
+    """An overlay file is missing, is not the one that CURRENT names, or is not of the known form."""
+
+    reason = "overlay_damaged"
 
 
 class StoreError(SnapshotError):
@@ -150,6 +165,12 @@ class StoreLocked(StoreError):
     """Another process holds the store's lock."""
 
     reason = "store_locked"
+
+
+class OverlayFull(StoreError):
+    """More approvals, suppressions or additions than an overlay holds."""
+
+    reason = "overlay_full"
 
 
 class StoreFull(StoreError):

@@ -16,10 +16,10 @@ import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from snapshot.algorithms import ALGORITHMS
-from snapshot.errors import FileMissing, ManifestDamaged, NewerFormat, StoreUnusable
+from snapshot.errors import FileMissing, ManifestDamaged, NewerFormat, OlderFormat, StoreUnusable
 from snapshot.labels import Tier
 
-FORMAT_VERSION: Final = 1
+FORMAT_VERSION: Final = 2
 MANIFEST: Final = "manifest.json"
 ENTRIES: Final = "entries.lmdb"
 
@@ -36,27 +36,42 @@ class FileFacts(_Part):
 
 
 class AlgorithmFacts(_Part):
-    """One algorithm's entries and filter."""
+    """One algorithm's entries and filter. `references` counts pairs of a reference and a digest that it has."""
 
     entries: int = Field(ge=1)
     blocks: int = Field(ge=1)
     records_per_block: int = Field(ge=1)
     filter_slices: int = Field(ge=1)
     filter_bits_per_slice: int = Field(ge=1)
+    references: int = Field(default=0, ge=0)
+
+
+class KnownGoodFacts(_Part):
+    """The known-good digests of one algorithm, and their filter."""
+
+    digests: int = Field(ge=1)
+    filter_slices: int = Field(ge=1)
+    filter_bits_per_slice: int = Field(ge=1)
 
 
 class ClassFacts(_Part):
-    """One class and how many digests of each algorithm carry it."""
+    """One class and how many digests of each algorithm carry it.
+
+    `most_references`: the most references that one digest came with in this class, those beyond the limit of
+    snapshot/labels.py included.
+    """
 
     list_id: str
     category: str
     tier: Tier = Field(strict=False)
     entries: dict[str, int]
+    most_references: int = Field(default=0, ge=0)
 
 
 class ListFacts(_Part):
     """What was read for one list: files, lines, digests kept (repeats included), lines refused.
 
+    `guarded`: distinct digests that it lists and that were left out as known good; `withdrawn`: rows it took back.
     Of a known-good list nothing is in the snapshot; it is named so that its protection cannot get lost unnoticed.
     """
 
@@ -66,12 +81,14 @@ class ListFacts(_Part):
     lines: int = Field(ge=0)
     digests: int = Field(ge=0)
     refused: int = Field(ge=0)
+    guarded: int = Field(default=0, ge=0)
+    withdrawn: int = Field(default=0, ge=0)
 
 
 class Manifest(_Part):
     """The whole manifest. `merged` counts digests that came more than once; `entries` those kept."""
 
-    format_version: Literal[1]
+    format_version: Literal[2]
     snapshot_id: str = Field(pattern=r"^[0-9a-f]{64}$")
     created_at: datetime = Field(strict=False)
     page_size: int = Field(ge=512)
@@ -80,6 +97,7 @@ class Manifest(_Part):
     false_positive_rate: float = Field(gt=0, lt=1)
     merged: int = Field(ge=0)
     algorithms: dict[str, AlgorithmFacts]
+    known_good: dict[str, KnownGoodFacts]
     classes: list[ClassFacts]
     lists: list[ListFacts]
     files: dict[str, FileFacts]
@@ -107,6 +125,11 @@ class Manifest(_Part):
 def filter_file(algorithm_name: str) -> str:
     """Give the name of an algorithm's filter file."""
     return f"{algorithm_name}.bloom"
+
+
+def known_good_file(algorithm_name: str) -> str:
+    """Give the name of the filter of an algorithm's known-good digests."""
+    return f"{algorithm_name}.known-good.bloom"
 
 
 def sha256_hex(data: bytes) -> str:
@@ -143,15 +166,21 @@ def parse_manifest(raw: bytes, path: Path) -> Manifest:
         raise NewerFormat(
             path, f"has format_version {version}, this hashwacht reads up to {FORMAT_VERSION}: upgrade it here first"
         )
+    if isinstance(version, int) and 0 < version < FORMAT_VERSION:
+        raise OlderFormat(
+            path,
+            f"has format_version {version}, this hashwacht reads {FORMAT_VERSION}: compile the lists again. An older "
+            "snapshot knows no approvals, so with this hashwacht nothing in it would be a match.",
+        )
     try:
         manifest = Manifest.model_validate(loaded)
     except ValidationError as error:
         first = error.errors()[0]
         raise ManifestDamaged(path, f"field {'.'.join(map(str, first['loc'])) or '(root)'}: {first['msg']}") from None
-    unknown = set(manifest.algorithms) - set(ALGORITHMS)
+    unknown = (set(manifest.algorithms) | set(manifest.known_good)) - set(ALGORITHMS)
     if unknown:
         raise ManifestDamaged(path, f"names unknown algorithms: {', '.join(sorted(unknown))}")
-    expected = {ENTRIES, *map(filter_file, manifest.algorithms)}
+    expected = {ENTRIES, *map(filter_file, manifest.algorithms), *map(known_good_file, manifest.known_good)}
     if set(manifest.files) != expected:
         raise ManifestDamaged(path, f"names the files {sorted(manifest.files)}, not {sorted(expected)}")
     return manifest

@@ -1,15 +1,13 @@
-"""Making a snapshot live: the only code that writes CURRENT, the history and `snapshots/`.
+"""Making a snapshot live: the only code that writes `snapshots/`.
 
     with Publisher(store) as publisher:             one at a time, by flock; a killed process frees it
         directory = publisher.work_directory()      below store/tmp; leftovers of killed compiles are gone by now
         …                                           write a snapshot there, files and directory fsynced
-        publisher.publish(directory, …)             rename → history entry → CURRENT → retention
+        publisher.publish(directory, …)             rename → swap of CURRENT (snapshot/swap.py) → retention
 
 A crash leaves the old state live at any point: before the rename nothing has happened; after it there is a
-directory that nothing names; after the history entry there is a void entry that no later one names as
-previous; the swap of CURRENT is one rename. (One exception: while a damaged live snapshot is replaced by a whole one
-there is a moment without either, and the next compile ends it.) `generation` is 1 + the highest ever seen in CURRENT
-and history, so it never goes back, a rollback included.
+directory that nothing names; the swap of CURRENT is one rename. (One exception: while a damaged live snapshot is
+replaced by a whole one there is a moment without either, and the next compile ends it.)
 """
 
 from __future__ import annotations
@@ -21,13 +19,12 @@ import shutil
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Literal, Self
 
+from snapshot.durable import fsync_path
 from snapshot.errors import (
-    CurrentDamaged,
     DamageError,
     HistoryDamaged,
     NoStore,
@@ -38,9 +35,13 @@ from snapshot.errors import (
     wrapped_os_errors,
 )
 from snapshot.manifest import MANIFEST, ListFacts, Manifest, sha256_hex
+from snapshot.overlay import Overlay
 from snapshot.reader import check_files, read_trusted_manifest
-from snapshot.store import Current, HistoryEntry, Store
-from snapshot.writer import fsync_path
+from snapshot.store import Current, Store
+from snapshot.swap import SnapshotFacts, swapping
+
+#: What a publish makes of the overlay that is in force when it swaps; the same object for no change.
+OverlayChange = Callable[[Overlay], Overlay]
 
 #: Snapshots that stay in a store: the live one and the two that were live before it.
 RETAINED: Final = 3
@@ -70,7 +71,7 @@ class Publisher:
         """
         store = self._store
         with wrapped_os_errors("preparing the store", store.path):
-            for directory in (store.path, store.snapshots, store.history_dir):
+            for directory in (store.path, store.snapshots, store.history_dir, store.overlays_dir):
                 directory.mkdir(parents=True, exist_ok=True)
             self._lock_fd = os.open(store.lock_file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
             try:
@@ -111,8 +112,11 @@ class Publisher:
             directory.mkdir()
         return directory
 
-    def publish(self, directory: Path, manifest: Manifest, *, by: str, dropped_lists: Sequence[str] = ()) -> Published:
-        """Make the finished snapshot in `directory` live.
+    def publish(
+        self, directory: Path, manifest: Manifest, *, by: str, dropped_lists: Sequence[str] = (),
+        reason: str | None = None, details: Sequence[str] = (), change: OverlayChange = lambda overlay: overlay,
+    ) -> Published:  # fmt: skip
+        """Make the finished snapshot in `directory` live, and with it what `change` makes of the overlay in force.
 
         A snapshot of the same id that is already in the store is verified and kept, and only CURRENT moves; if it
         turns out damaged, the new one takes its place. Raises StoreFull or StoreUnusable; then the old state is live.
@@ -132,9 +136,10 @@ class Publisher:
                         target.rename(store.tmp / f"replaced-{secrets.token_hex(4)}")
                     directory.rename(target)
                     fsync_path(store.snapshots)
-            current, removed = self._swap(
-                "compile", manifest, manifest_sha256, by=by, lists=lists, dropped_lists=dropped_lists
-            )
+            current, removed = self._make_live(
+                "compile", manifest, manifest_sha256, by=by, reason=reason, details=details, lists=lists,
+                dropped_lists=dropped_lists, change=change,
+            )  # fmt: skip
         except BaseException:
             if is_new:
                 self._take_back(target)
@@ -152,8 +157,9 @@ class Publisher:
                 target.rename(self._store.tmp / f"failed-{secrets.token_hex(4)}")
 
     def rollback(
-        self, snapshot_id: str | None, *, by: str, on_bytes: Callable[[int], None] = lambda count: None
-    ) -> Published:
+        self, snapshot_id: str | None, *, by: str, reason: str | None = None,
+        on_bytes: Callable[[int], None] = lambda count: None,
+    ) -> Published:  # fmt: skip
         """Make an older snapshot live again, as a new and higher generation.
 
         None: the snapshot of the generation before, passing over generations of the live one itself. A prefix of at
@@ -174,61 +180,25 @@ class Publisher:
             )
         manifest = read_trusted_manifest(directory, manifest_sha256)
         check_files(directory, manifest, on_bytes=on_bytes)
-        current, removed = self._swap("rollback", manifest, manifest_sha256, by=by, lists=manifest.lists)
+        details = [f"to snapshot {target}"]
+        current, removed = self._make_live(
+            "rollback", manifest, manifest_sha256, by=by, reason=reason, details=details, lists=manifest.lists
+        )
         return Published(current, manifest, True, removed)
 
-    def _swap(
+    def _make_live(
         self, action: Literal["compile", "rollback"], manifest: Manifest, manifest_sha256: str, *,
-        by: str, lists: list[ListFacts], dropped_lists: Sequence[str] = (),
+        by: str, reason: str | None, details: Sequence[str], lists: list[ListFacts],
+        dropped_lists: Sequence[str] = (), change: OverlayChange = lambda overlay: overlay,
     ) -> tuple[Current, tuple[str, ...]]:  # fmt: skip
-        """Write the history entry, swap CURRENT, and remove what is no longer retained."""
-        store = self._store
-        generations = store.generations()
-        before = self._live_generation()
-        generation = 1 + max([before, *generations])
-        current = Current(
-            generation=generation, snapshot_id=manifest.snapshot_id, manifest_sha256=manifest_sha256,
-            issued_at=datetime.now(UTC).replace(microsecond=0), by=by,
-        )  # fmt: skip
+        """Swap CURRENT, with the overlay that is in force now, and remove what is no longer retained."""
         retained = self._retained(manifest.snapshot_id)
-        entry = HistoryEntry(
-            generation=generation, previous=before, action=action, at=current.issued_at, by=by,
-            snapshot_id=manifest.snapshot_id, manifest_sha256=manifest_sha256, entries=manifest.entries,
-            lists=lists, dropped_lists=sorted(dropped_lists), retained=retained,
-        )  # fmt: skip
-        self._replace(store.history_file(generation), entry.encode())
-        self._replace(store.current_file, current.encode())
+        snapshot = SnapshotFacts(
+            manifest.snapshot_id, manifest_sha256, manifest.entries, lists, retained, dropped_lists
+        )
+        with swapping(self._store) as swap:
+            current = swap.commit(action, snapshot, change(swap.overlay), by=by, reason=reason, details=details)
         return current, self._prune(retained)
-
-    def _replace(self, path: Path, content: bytes) -> None:
-        """Put a small file in place: whole on disk first, then renamed, then the directory flushed."""
-        beside = self._store.tmp / f"{path.name}-{secrets.token_hex(4)}"
-        with wrapped_os_errors("writing", path):
-            fd = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
-            try:
-                os.write(fd, content)
-                os.fsync(fd)
-            finally:
-                os.close(fd)
-            if beside.stat().st_size != len(content):  # a short write is how a full quota can look
-                raise OSError(28, "short write", str(beside))
-            beside.rename(path)
-        try:
-            fsync_path(path.parent)
-        except OSError as error:
-            raise StoreUnusable(
-                f"{path} is in place, but flushing its directory failed: {error.strerror}. It holds now and may not "
-                "survive a power cut: look at the disk, then at `hashwacht history`."
-            ) from error
-
-    def _live_generation(self) -> int:
-        """Give the generation that is live; with a damaged CURRENT the highest that the history knows."""
-        try:
-            return self._store.current().generation
-        except NoStore:
-            return 0
-        except CurrentDamaged:
-            return max(self._store.generations(), default=0)
 
     def _retained(self, snapshot_id: str) -> list[str]:
         """Give the snapshots to keep, newest first: this one and those live before it.

@@ -2,12 +2,14 @@
 
     store/CURRENT                        one JSON line: what is live
     store/snapshots/<snapshot_id>/       manifest.json, entries.lmdb, <algorithm>.bloom; never written again
-    store/history/<generation>.json      who made what live, when; written before CURRENT is swapped
+    store/overlays/<version>.json        what holds on top of a snapshot (snapshot/overlay.py); never written again
+    store/history/<generation>.json      who made what live, when, why; written before CURRENT is swapped
     store/tmp/                           compiles at work, or what killed ones left; no part of the store
-    store/lock                           held by the one publisher at work
+    store/lock                           held by the one compile or rollback at work
+    store/swap.lock                      held for the moment in which CURRENT is swapped
 
 CURRENT is small and replaced by rename, so a reader sees the old line or the new one, never a mixture.
-Writing is `snapshot/publish.py`'s.
+Writing is `snapshot/swap.py`'s and `snapshot/publish.py`'s.
 """
 
 from __future__ import annotations
@@ -15,52 +17,76 @@ from __future__ import annotations
 import stat
 from datetime import datetime
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final, Literal, Self
 
 import orjson
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from snapshot.errors import CurrentDamaged, HistoryDamaged, NoStore, SnapshotMissing, StoreUnusable
-from snapshot.manifest import ListFacts
+from snapshot.errors import (
+    CurrentDamaged,
+    HistoryDamaged,
+    NoStore,
+    OverlayDamaged,
+    SnapshotMissing,
+    StoreError,
+    StoreUnusable,
+)
+from snapshot.manifest import ListFacts, sha256_hex
+from snapshot.overlay import EMPTY, Overlay, parse_overlay
 
 _HEX64: Final = r"^[0-9a-f]{64}$"
 
 
 class Current(BaseModel):
-    """The pointer to what is live. `overlay_version` is 0 until there are overlays."""
+    """The pointer to what is live. At `overlay_version` 0 the overlay is empty and has no file."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     generation: int = Field(ge=1)
     snapshot_id: str = Field(pattern=_HEX64)
     manifest_sha256: str = Field(pattern=_HEX64)
-    overlay_version: Literal[0] = 0
-    overlay_sha256: None = None
+    overlay_version: int = Field(default=0, ge=0)
+    overlay_sha256: str | None = Field(default=None, pattern=_HEX64)
     issued_at: datetime = Field(strict=False)
     by: str
+
+    @model_validator(mode="after")
+    def _overlay_is_named_whole(self) -> Self:
+        if (self.overlay_version == 0) != (self.overlay_sha256 is None):
+            raise ValueError("overlay_version and overlay_sha256 do not go together")
+        return self
 
     def encode(self) -> bytes:
         """Give CURRENT's one line."""
         return orjson.dumps(self.model_dump(mode="json"), option=orjson.OPT_APPEND_NEWLINE)
 
 
+Action = Literal["compile", "rollback", "approve", "revoke", "suppress", "unsuppress", "add", "remove"]
+
+
 class HistoryEntry(BaseModel):
     """One change of CURRENT.
 
-    `previous` is the generation that was live before (0: none). An entry whose swap never happened is void: no
-    later entry names it as previous, and `Store.history` passes over it. `retained` are the snapshots that stay
-    in the store once this generation is live.
+    `previous` is the generation that was live before (0: none), and `previous_sha256` that of its history file, so
+    that nothing in the chain can be changed unnoticed. An entry whose swap never happened is void: no later entry
+    names it as previous, and `Store.history` passes over it. `retained` are the snapshots that stay in the store once
+    this generation is live. `reason` is the operator's; `details` say what was changed, for people.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     generation: int = Field(ge=1)
     previous: int = Field(ge=0)
-    action: Literal["compile", "rollback"]
+    previous_sha256: str | None = Field(default=None, pattern=_HEX64)
+    action: Action
     at: datetime = Field(strict=False)
     by: str
     snapshot_id: str = Field(pattern=_HEX64)
     manifest_sha256: str = Field(pattern=_HEX64)
+    overlay_version: int = Field(default=0, ge=0)
+    overlay_sha256: str | None = Field(default=None, pattern=_HEX64)
+    reason: str | None = None
+    details: list[str] = []
     entries: int
     lists: list[ListFacts]
     dropped_lists: list[str] = []
@@ -79,8 +105,10 @@ class Store:
         self.current_file = path / "CURRENT"
         self.snapshots = path / "snapshots"
         self.history_dir = path / "history"
+        self.overlays_dir = path / "overlays"
         self.tmp = path / "tmp"
         self.lock_file = path / "lock"
+        self.swap_lock_file = path / "swap.lock"
 
     def snapshot_dir(self, snapshot_id: str) -> Path:
         """Give the directory of a snapshot, whether it is there or not."""
@@ -121,12 +149,15 @@ class Store:
 
     def generations(self) -> list[int]:
         """Give the generations that have a history file, ascending, void ones included."""
+        return self._numbered(self.history_dir)
+
+    def _numbered(self, directory: Path) -> list[int]:
         try:
-            names = [entry.name for entry in self.history_dir.iterdir()]
+            names = [entry.name for entry in directory.iterdir()]
         except FileNotFoundError:
             return []
         except OSError as error:
-            raise StoreUnusable(f"{self.history_dir}: {error.strerror}") from error
+            raise StoreUnusable(f"{directory}: {error.strerror}") from error
         stems = (name.removesuffix(".json") for name in names if name.endswith(".json"))
         return sorted(int(stem) for stem in stems if stem.isascii() and stem.isdigit())
 
@@ -136,9 +167,14 @@ class Store:
 
     def history_entry(self, generation: int) -> HistoryEntry:
         """Read one history entry. Raises HistoryDamaged when it is missing or not of the known form."""
+        return self._read_entry(generation)[0]
+
+    def _read_entry(self, generation: int) -> tuple[HistoryEntry, str]:
+        """Give a history entry with the SHA-256 of its file."""
         path = self.history_file(generation)
         try:
-            entry = HistoryEntry.model_validate(orjson.loads(path.read_bytes()))
+            raw = path.read_bytes()
+            entry = HistoryEntry.model_validate(orjson.loads(raw))
         except FileNotFoundError:
             raise HistoryDamaged(f"{path}: is missing") from None
         except OSError as error:
@@ -147,7 +183,7 @@ class Store:
             raise HistoryDamaged(f"{path}: {_first_line(error)}") from None
         if entry.generation != generation:
             raise HistoryDamaged(f"{path}: speaks of generation {entry.generation}")
-        return entry
+        return entry, sha256_hex(raw)
 
     def history(self) -> list[HistoryEntry]:
         """Give the changes that went live, newest first, by following `previous` from CURRENT.
@@ -156,13 +192,52 @@ class Store:
         """
         entries: list[HistoryEntry] = []
         generation = self.current().generation
+        wanted_sha256: str | None = None  # as the entry after it says
         while generation:
-            entry = self.history_entry(generation)
+            entry, found_sha256 = self._read_entry(generation)
+            if wanted_sha256 is not None and found_sha256 != wanted_sha256:
+                raise HistoryDamaged(f"{self.history_file(generation)}: is not what the entry after it vouches for")
             if entry.previous >= generation:
                 raise HistoryDamaged(f"{self.history_file(generation)}: previous is not lower")
             entries.append(entry)
-            generation = entry.previous
+            generation, wanted_sha256 = entry.previous, entry.previous_sha256
         return entries
+
+    def history_sha256(self, generation: int) -> str | None:
+        """Give the SHA-256 of a generation's history file, None where it cannot be read."""
+        try:
+            return self._read_entry(generation)[1]
+        except StoreError:
+            return None
+
+    def overlay_file(self, version: int) -> Path:
+        """Give the path of an overlay version."""
+        return self.overlays_dir / f"{version}.json"
+
+    def overlay(self, version: int, sha256: str | None) -> Overlay:
+        """Read an overlay as CURRENT or the history names it.
+
+        Raises OverlayDamaged when it is missing or another than the one named, StoreUnusable.
+        """
+        if version == 0:
+            return EMPTY
+        path = self.overlay_file(version)
+        try:
+            raw = path.read_bytes()
+        except FileNotFoundError:
+            raise OverlayDamaged(path, "is missing") from None
+        except OSError as error:
+            raise StoreUnusable(f"{path}: {error.strerror}") from error
+        if sha256_hex(raw) != sha256:
+            raise OverlayDamaged(path, "is not the overlay that was published (its SHA-256 differs)")
+        overlay = parse_overlay(raw, path)
+        if overlay.version != version:
+            raise OverlayDamaged(path, f"speaks of version {overlay.version}")
+        return overlay
+
+    def overlay_versions(self) -> list[int]:
+        """Give the versions that have a file, ascending, void ones included."""
+        return self._numbered(self.overlays_dir)
 
 
 def parse_current(raw: bytes, path: Path) -> Current:

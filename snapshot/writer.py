@@ -4,6 +4,9 @@
         writer.begin(SHA256)
         number = writer.add_shared_label_set(labels)    # or add_own_label_set: before the records that carry its id
         writer.append(records)                          # (n, 34) bytes, ascending; as often as there are parts
+        writer.add_known_good(SHA256, keys, count)      # what may not be added to it later
+        writer.begin_references(SHA256)                 # once all entries are written
+        writer.append_references(rows)                  # (n, 16 + 32) bytes, ascending
         manifest = writer.finish(…)
 
 The snapshot_id is the SHA-256 of what is in it, in canonical order, so the same entries give the same id
@@ -11,6 +14,7 @@ whatever the order of files and lines, the memory limit or the number of repeats
 
     "hashwacht snapshot", format_version, false-positive rate (as its shortest decimal), width of label-set ids
     per algorithm with entries, in the order of snapshot/algorithms.py: name, its records, their number
+    per algorithm with known-good digests: name, their number, the SHA-256 of their filter
     the shared label sets in the order of their ids; a SHA-256 over the own label sets in the order of theirs
 
 A second thread follows: it hashes the records and keeps their filter keys while this one puts blocks, and it flushes
@@ -37,8 +41,16 @@ import numpy as np
 import numpy.typing as npt
 
 from snapshot.algorithms import ALGORITHMS, Algorithm
-from snapshot.blocks import FIRST_OWN_ID, LABEL_SETS, label_set_key, records_per_block
+from snapshot.blocks import (
+    FIRST_OWN_ID,
+    LABEL_SETS,
+    REFERENCE_KEY_BYTES,
+    label_set_key,
+    records_per_block,
+    references_database,
+)
 from snapshot.bloom import build_filter, keys_of
+from snapshot.durable import fsync_path
 from snapshot.errors import StoreError, StoreFull, StoreUnusable, store_error, wrapped_os_errors
 from snapshot.labels import LabelSet, encode_label_set
 from snapshot.manifest import (
@@ -48,15 +60,19 @@ from snapshot.manifest import (
     AlgorithmFacts,
     ClassFacts,
     FileFacts,
+    KnownGoodFacts,
     ListFacts,
     Manifest,
     filter_file,
+    known_good_file,
 )
 from snapshot.pipeline import Follower
 from snapshot.reader import file_sha256
 
 #: Address space reserved while writing; the file only grows to what is written (writemap is off).
 _MAP_BYTES: Final = 1 << 40 if sys.maxsize > 2**32 else 1 << 30
+#: False-positive rate of the filters of known-good digests: how often an addition is refused by chance.
+KNOWN_GOOD_RATE: Final = 1e-5
 #: Blocks or label sets per transaction: a dirty page list that stays small.
 _PUTS_PER_COMMIT: Final = 4096
 
@@ -84,13 +100,15 @@ class SnapshotWriter:
             f"hashwacht snapshot\n{FORMAT_VERSION}\n{false_positive_rate!r}\n{label_set_id_bytes}\n".encode()
         )
         self._algorithm: Algorithm | None = None
+        self._known_good: dict[str, KnownGoodFacts] = {}
+        self._references: tuple[str, _Blocks] | None = None
         self._follower = Follower()
         self._keys_file: BinaryIO | None = None
         with wrapped_os_errors("creating", directory), _lmdb_errors(self._entries_file):
             directory.mkdir(parents=True, exist_ok=True)
             # sync=False: one fsync at the end does, since nothing reads the file before it is published.
             self._env = lmdb.open(
-                os.fspath(self._entries_file), subdir=False, map_size=_MAP_BYTES, max_dbs=len(ALGORITHMS) + 1,
+                os.fspath(self._entries_file), subdir=False, map_size=_MAP_BYTES, max_dbs=2 * len(ALGORITHMS) + 1,
                 writemap=False, sync=False, metasync=False, lock=False, readahead=False,
             )  # fmt: skip
             self._txn = self._env.begin(write=True)
@@ -102,14 +120,13 @@ class SnapshotWriter:
         self._end_algorithm()
         self._record_bytes = algorithm.digest_bytes + self._id_bytes
         self._per_block = records_per_block(self._record_bytes, self._page_size)
-        self._remainder: Records = np.empty((0, self._record_bytes), dtype=np.uint8)
-        self._blocks = self._count = 0
+        self._count = 0
         self._last = b""
         with wrapped_os_errors("writing", self._directory):
             self._keys_file = (self._directory / f"{algorithm.name}.keys").open("wb")
         self._algorithm = algorithm
-        with _lmdb_errors(self._entries_file):
-            self._database = self._env.open_db(algorithm.name.encode(), txn=self._txn)
+        database = self._open_database(algorithm.name.encode())
+        self._blocks = _Blocks(self._put, database, self._record_bytes, algorithm.digest_bytes, self._per_block)
         self._hash.update(f"algorithm {algorithm.name}\n".encode())
 
     def append(self, records: Records) -> None:
@@ -128,13 +145,7 @@ class SnapshotWriter:
         self._require_ascending(records, algorithm)
         self._follower.call(self._follow, records, algorithm)
         self._count += len(records)
-        if len(self._remainder):
-            records = np.concatenate([self._remainder, records])
-        whole = len(records) - len(records) % self._per_block
-        blocks, block_bytes = records[:whole].reshape(-1).data, self._per_block * self._record_bytes
-        for start in range(0, len(blocks), block_bytes):
-            self._put_block(blocks[start : start + block_bytes])
-        self._remainder = records[whole:].copy()
+        self._blocks.append(records)
 
     def _follow(self, records: Records, algorithm: Algorithm) -> None:
         assert self._keys_file is not None
@@ -157,11 +168,9 @@ class SnapshotWriter:
             raise ValueError(f"records of {algorithm.name} are not ascending")
         self._last = records[-1, :length].tobytes()
 
-    def _put_block(self, block: memoryview) -> None:
-        assert self._algorithm is not None
-        start = len(block) - self._record_bytes
-        self._put(block[start : start + self._algorithm.digest_bytes], block, self._database)
-        self._blocks += 1
+    def _open_database(self, name: bytes) -> _Database:
+        with _lmdb_errors(self._entries_file):
+            return self._env.open_db(name, txn=self._txn)
 
     def _put(self, key: bytes | memoryview, value: bytes | memoryview, database: _Database) -> None:
         try:
@@ -189,11 +198,48 @@ class SnapshotWriter:
         self._shared_sets.append(encode_label_set(labels))
         return len(self._shared_sets) - 1
 
+    def add_known_good(self, algorithm: Algorithm, keys: BinaryIO, count: int) -> None:
+        """Write the filter of `count` ≥ 1 distinct known-good digests; `keys` as build_filter wants them.
+
+        Not for serving: no entry is known good. It refuses digests that somebody wants to add later. Comes after all
+        entries, algorithms in the order of ALGORITHMS.
+        """
+        self._end_algorithm()
+        name = known_good_file(algorithm.name)
+        path = self._directory / name
+        with wrapped_os_errors("writing", self._directory), path.open("wb") as out:
+            slices, bits_per_slice = build_filter(out, keys, count, KNOWN_GOOD_RATE)
+        self._known_good[algorithm.name] = KnownGoodFacts(
+            digests=count, filter_slices=slices, filter_bits_per_slice=bits_per_slice
+        )
+        self._hash.update(f"known-good {algorithm.name}\n{count}\n{file_sha256(path)}\n".encode())
+
+    def begin_references(self, algorithm: Algorithm) -> None:
+        """Go on to the references of an algorithm; they come after all entries, in the order of ALGORITHMS."""
+        self._end_algorithm()
+        self._end_references()
+        record_bytes = REFERENCE_KEY_BYTES + algorithm.digest_bytes
+        per_block = records_per_block(record_bytes, self._page_size)
+        database = self._open_database(references_database(algorithm.name))
+        self._references = algorithm.name, _Blocks(self._put, database, record_bytes, record_bytes, per_block)
+
+    def append_references(self, rows: Records) -> None:
+        """Write rows of shape (n, 16 + L), reference key ‖ digest: ascending, later than all before, each once."""
+        assert self._references is not None, "begin_references() comes first"
+        self._references[1].append(np.ascontiguousarray(rows))
+
+    def _end_references(self) -> None:
+        if self._references is not None:
+            name, blocks = self._references
+            blocks.end()
+            if name in self._algorithms:
+                self._algorithms[name] = self._algorithms[name].model_copy(update={"references": blocks.records})
+            self._references = None
+
     def _end_algorithm(self) -> None:
         if (algorithm := self._algorithm) is None:
             return
-        if len(self._remainder):
-            self._put_block(self._remainder.reshape(-1).data)
+        self._blocks.end()
         self._follower.wait()
         assert self._keys_file is not None
         self._hash.update(f"\n{self._count}\n".encode())
@@ -205,7 +251,7 @@ class SnapshotWriter:
                 slices, bits_per_slice = build_filter(out, keys, self._count, self._rate)
             keys_path.unlink()
         self._algorithms[algorithm.name] = AlgorithmFacts(
-            entries=self._count, blocks=self._blocks, records_per_block=self._per_block,
+            entries=self._count, blocks=self._blocks.count, records_per_block=self._per_block,
             filter_slices=slices, filter_bits_per_slice=bits_per_slice,
         )  # fmt: skip
 
@@ -218,6 +264,7 @@ class SnapshotWriter:
         `on_bytes` hears of each piece that was checksummed.
         """
         self._end_algorithm()
+        self._end_references()
         for label_set_id, encoded in enumerate(self._shared_sets):
             self._hash.update(len(encoded).to_bytes(4, "little") + encoded)
             with _lmdb_errors(self._entries_file):
@@ -234,7 +281,8 @@ class SnapshotWriter:
             self._env.close()
         files: dict[str, FileFacts] = {}
         with wrapped_os_errors("writing", self._directory):
-            for name in (ENTRIES, *map(filter_file, self._algorithms)):
+            filters = (*map(filter_file, self._algorithms), *map(known_good_file, self._known_good))
+            for name in (ENTRIES, *filters):
                 path = self._directory / name
                 self._follower.call(fsync_path, path)
                 files[name] = FileFacts(bytes=path.stat().st_size, sha256=file_sha256(path, on_bytes))
@@ -250,6 +298,7 @@ class SnapshotWriter:
                 false_positive_rate=self._rate,
                 merged=merged,
                 algorithms=self._algorithms,
+                known_good=self._known_good,
                 classes=sorted(classes, key=lambda c: (c.list_id, c.category, c.tier)),
                 lists=sorted(lists, key=lambda facts: facts.list_id),
                 files=files,
@@ -279,13 +328,42 @@ class SnapshotWriter:
             self.abandon()
 
 
-def fsync_path(path: Path) -> None:
-    """Flush a file or a directory to disk. Raises OSError."""
-    fd = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
+class _Blocks:
+    """Cuts ascending records into the blocks of one database; see snapshot/blocks.py."""
+
+    def __init__(
+        self, put: Callable[[bytes | memoryview, bytes | memoryview, _Database], None], database: _Database,
+        record_bytes: int, key_bytes: int, per_block: int,
+    ) -> None:  # fmt: skip
+        self._put = put
+        self._database = database
+        self._record_bytes = record_bytes
+        self._key_bytes = key_bytes
+        self._per_block = per_block
+        self._remainder: Records = np.empty((0, record_bytes), dtype=np.uint8)
+        self.count = 0
+        self.records = 0
+
+    def append(self, records: Records) -> None:
+        self.records += len(records)
+        if len(self._remainder):
+            records = np.concatenate([self._remainder, records])
+        whole = len(records) - len(records) % self._per_block
+        blocks, block_bytes = records[:whole].reshape(-1).data, self._per_block * self._record_bytes
+        for start in range(0, len(blocks), block_bytes):
+            self._put_block(blocks[start : start + block_bytes])
+        self._remainder = records[whole:].copy()
+
+    def end(self) -> None:
+        """Write the block that is not full."""
+        if len(self._remainder):
+            self._put_block(self._remainder.reshape(-1).data)
+            self._remainder = self._remainder[:0]
+
+    def _put_block(self, block: memoryview) -> None:
+        start = len(block) - self._record_bytes
+        self._put(block[start : start + self._key_bytes], block, self._database)
+        self.count += 1
 
 
 @contextmanager

@@ -98,7 +98,7 @@ def test_show_to_the_letter(three: Path, compiled: list[dict[str, Any]]) -> None
     manifest = orjson.loads((store.live_dir(current) / "manifest.json").read_bytes())
     measured = said.pop("measured_false_positive_rate")
     assert said == {
-        "generation": 3, "overlay_version": 0, "by": getpass.getuser(),
+        "generation": 3, "overlay_version": 1, "by": getpass.getuser(),
         "issued_at": current.issued_at.isoformat().replace("+00:00", "Z"),
         **manifest,
         "entries": 470, "bytes": compiled[2]["bytes"],
@@ -138,7 +138,7 @@ def test_history_newest_first(three: Path, compiled: list[dict[str, Any]]) -> No
     assert [entry["generation"] for entry in said] == [3, 2, 1]
     assert set(said[0]) == {
         "generation", "previous", "action", "at", "by", "snapshot_id", "manifest_sha256", "entries", "lists",
-        "dropped_lists", "retained",
+        "dropped_lists", "retained", "previous_sha256", "overlay_version", "overlay_sha256", "reason", "details",
     }  # fmt: skip
     for entry, one in zip(said, reversed(compiled), strict=True):
         assert (entry["snapshot_id"], entry["action"], entry["by"]) == (

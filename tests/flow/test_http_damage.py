@@ -53,7 +53,7 @@ def rename_filters(path: Path) -> None:
 
 def newer_format(path: Path) -> None:
     manifest = json.loads(path.read_bytes())
-    manifest["format_version"] = 2
+    manifest["format_version"] = 3
     path.write_bytes(json.dumps(manifest).encode())
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +67,8 @@ def test_what_stays_is_what_a_plain_program_leaves(rows: list, taken_back: list,
         else:
             wanted.add((digest(number), Label(*label_class, reference)))
 
-    with LabelTable(tmp_path_factory.mktemp("guard")) as labels:
+    tmp_path = tmp_path_factory.mktemp("guard")
+    with LabelTable(tmp_path) as labels:
         pairs = []
         for number, label_class, reference, delivery in rows:
             label_number = KNOWN_GOOD
@@ -75,8 +77,11 @@ def test_what_stays_is_what_a_plain_program_leaves(rows: list, taken_back: list,
             pairs.append((number, label_number))
         for list_id, reference, delivery in taken_back:
             labels.withdraw(list_id, [reference], delivery)
-        guard = Guard(labels)
+        guard = Guard(labels, tmp_path)
         kept, repeats = guard.take_out(*sort_rows(rows_of(pairs), MD5, 0), MD5)
+        keys = [(algorithm.name, file.seek(0) or file.read(), n) for algorithm, file, n in guard.known_good_keys()]
+        expected_keys = b"".join(sorted(digest(number)[:16] for number in good))
+        assert keys == ([("md5", expected_keys, len(good))] if good else [])
         found = {(row[:16].tobytes(), labels.label(int.from_bytes(row[16:].tobytes(), "little"))) for row in kept}
         assert found == wanted
         digests = [row[:16].tobytes() for row in kept]
@@ -99,8 +104,8 @@ def test_twenty_collisions_of_a_class_are_named_and_all_are_counted(tmp_path: Pa
     with LabelTable(tmp_path) as labels:
         number = labels.number(ONE, "x")
         pairs = [(i, label) for i in range(50) for label in (number, KNOWN_GOOD)]
-        guard = Guard(labels)
-        kept, repeats = guard.take_out(*sort_rows(rows_of(pairs), MD5, 0), MD5)
+        with closing(Guard(labels, tmp_path)) as guard:
+            kept, repeats = guard.take_out(*sort_rows(rows_of(pairs), MD5, 0), MD5)
     assert len(kept) == len(repeats) == 0
     assert guard.report.collisions == guard.report.by_class[ONE] == 50
     assert len(guard.report.named) == NAMED_COLLISIONS
@@ -111,7 +116,7 @@ def test_rows_without_anything_to_leave_out_are_handed_on_as_they_are(tmp_path: 
     with LabelTable(tmp_path) as labels:
         number = labels.number(ONE, "x")
         rows, repeats = sort_rows(rows_of([(i, number) for i in range(9)]), MD5, 0)
-        kept, still = Guard(labels).take_out(rows, repeats, MD5)
+        kept, still = Guard(labels, tmp_path).take_out(rows, repeats, MD5)
     assert kept is rows
     assert still is repeats
 

@@ -12,9 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loader.label_numbers import LabelTable
-from loader.merge import Merger, sort_rows
+from loader.merge import Merger, indexed_algorithm, sort_rows
+from loader.spool import Spools
 from snapshot.algorithms import ALGORITHMS, MD5, SHA1, SHA256, Algorithm
-from snapshot.blocks import FIRST_OWN_ID
+from snapshot.blocks import FIRST_OWN_ID, reference_key
 from snapshot.labels import Label, LabelClass, LabelSet, Tier, label_set
 
 every_algorithm = pytest.mark.parametrize("algorithm", ALGORITHMS.values(), ids=lambda a: a.name)
@@ -92,7 +93,8 @@ def table(tmp_path: Path):
 
 def merge_all(rows, table, recorder, algorithm, id_bytes: int, parts: int = 1):
     """Sort rows, merge them in so many parts, and give (digest → label set, merger)."""
-    merger = Merger(table, recorder, id_bytes)
+    references = Spools(Path("never spilled to"), 1 << 30)
+    merger = Merger(table, recorder, id_bytes, references)
     rows, repeats = sort_rows(rows, algorithm, 0)
     length = algorithm.digest_bytes
     starts = np.flatnonzero(~repeats)
@@ -106,6 +108,18 @@ def merge_all(rows, table, recorder, algorithm, id_bytes: int, parts: int = 1):
         assert digests == sorted(set(digests))
         for record in records:
             merged[bytes(record[:length])] = recorder.labels(int.from_bytes(bytes(record[length:]), "little"))
+    indexed = indexed_algorithm(algorithm)
+    pairs = (
+        {bytes(row[: indexed.digest_bytes]) for part, _ in references.parts(indexed) for row in part}
+        if (references.rows(indexed))
+        else set()
+    )
+    assert pairs == {
+        reference_key(label.list_id, label.reference) + digest
+        for digest, labels in merged.items()
+        for label in labels
+        if label.reference is not None
+    }
     return merged, merger
 
 
@@ -176,7 +190,7 @@ def test_one_digest_in_every_combination_of_16_classes_fits_two_bytes(rng: rando
 
 def test_counts_are_kept_by_algorithm(rng: random.Random, table) -> None:
     number = table.number(CLASSES[0], "file")
-    merger = Merger(table, Recorder(), 2)
+    merger = Merger(table, Recorder(), 2, Spools(Path("never spilled to"), 1 << 30))
     for algorithm, count in ((MD5, 3), (SHA1, 5)):
         digests = [rng.randbytes(algorithm.digest_bytes) for _ in range(count)]
         merger.merge(*sort_rows(rows_of(digests, [number] * count), algorithm, 0), algorithm)

@@ -17,7 +17,6 @@ import pytest
 from loader.build import BuildRequest, ListInput, build
 from service.forms import Files, read_json, read_packed
 from service.match import match_columns, match_files
-from service.policy import Policy
 from service.problems import Problem
 from service.view import View
 from snapshot.algorithms import ALGORITHMS
@@ -76,14 +75,15 @@ def serve(directory: Path, *, references: bool, false_positive_rate: float) -> I
     """Compile the lists as operators do, and open what has come of them as serving does."""
     lists, listed = write_lists(directory, references=references)
     store = Store(directory / "store")
-    build(BuildRequest(store.path, lists, by="tests", false_positive_rate=false_positive_rate))
+    build(BuildRequest(store.path, lists, by="tests", false_positive_rate=false_positive_rate, approve=True))
     current = store.current()
     with Snapshot.open(store.live_dir(current), current.manifest_sha256) as snapshot:
         assert {name: table.entries for name, table in snapshot.tables.items()} == {
             name: len(digests) for name, digests in listed.items()
         }
         assert snapshot.manifest.label_set_id_bytes == (4 if references else 2)
-        yield Served(View(current, snapshot, Policy()), PlainMatcher(snapshot.snapshot_id, listed), listed)
+        overlay = store.overlay(current.overlay_version, current.overlay_sha256)
+        yield Served(View(current, snapshot, overlay), PlainMatcher(snapshot.snapshot_id, listed), listed)
 
 
 @dataclass(frozen=True)

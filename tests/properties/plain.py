@@ -186,5 +186,5 @@ class PlainMatcher:
         return self._reply(checked, not_loaded, files=counts, matches=matches, invalid=invalid)
 
     def _reply(self, checked: dict[str, int], not_loaded: dict[str, int], **rest: object) -> bytes:
-        head = {"snapshot_id": self.snapshot_id, "overlay_version": 0, "checked": checked, "not_loaded": not_loaded}
+        head = {"snapshot_id": self.snapshot_id, "overlay_version": 1, "checked": checked, "not_loaded": not_loaded}
         return json.dumps({**head, **rest}, ensure_ascii=False, separators=(",", ":")).encode()

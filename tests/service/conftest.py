@@ -5,10 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from service.policy import Policy
 from service.view import View
 from snapshot.reader import Snapshot
-from tests.service.snapshots import MadeSnapshot, live_store, random_entries
+from tests.service.snapshots import ALL_APPROVED, MadeSnapshot, live_store, random_entries
 
 
 @pytest.fixture(autouse=True)
@@ -30,4 +29,4 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> MadeSnapshot:
 @pytest.fixture
 def view(made: MadeSnapshot) -> Iterator[View]:
     with Snapshot.open(made.directory, made.manifest_sha256) as snapshot:
-        yield View(made.current(1), snapshot, Policy())
+        yield View(made.current(1), snapshot, ALL_APPROVED)

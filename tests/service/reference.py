@@ -46,7 +46,7 @@ def verdict(label_set: LabelSet | None) -> tuple[str, list[dict[str, str]]] | No
 def columns_reply(entries: Entries, snapshot_id: str, columns: dict[str, list[object]]) -> dict[str, Any]:
     reply: dict[str, Any] = {
         "snapshot_id": snapshot_id,
-        "overlay_version": 0,
+        "overlay_version": 1,
         "checked": {},
         "not_loaded": {},
         "matches": [],
@@ -117,6 +117,6 @@ def files_reply(entries: Entries, snapshot_id: str, files: list[object]) -> dict
             invalid.append({"index": index, "ref": ref, "reason": "not_checked"})
     verdicts = {"match": len(matches), "clear": len(files) - len(matches) - len(invalid), "invalid": len(invalid)}
     return {
-        "snapshot_id": snapshot_id, "overlay_version": 0, "checked": checked, "not_loaded": not_loaded,
+        "snapshot_id": snapshot_id, "overlay_version": 1, "checked": checked, "not_loaded": not_loaded,
         "files": verdicts, "matches": matches, "invalid": invalid,
     }  # fmt: skip

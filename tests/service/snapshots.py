@@ -17,6 +17,7 @@ import numpy as np
 from snapshot.algorithms import ALGORITHMS
 from snapshot.labels import Label, LabelSet, Tier, label_set
 from snapshot.manifest import ClassFacts, ListFacts, read_manifest
+from snapshot.overlay import Approval, Overlay
 from snapshot.store import Current
 from snapshot.writer import SnapshotWriter
 
@@ -49,6 +50,17 @@ LABEL_SETS = (
 )
 
 
+#: Every class of LABEL_SETS is on.
+ALL_APPROVED = Overlay(
+    version=1,
+    approvals=tuple(
+        Approval(list_id=c.list_id, category=c.category, tier=c.tier, by="test", at=datetime(2026, 1, 1, tzinfo=UTC),
+                 reason="a test")
+        for c in sorted({label.label_class for each in LABEL_SETS for label in each})
+    ),
+)  # fmt: skip
+
+
 def random_digest(algorithm: str) -> bytes:
     """Give a digest that pytest-randomly's seed determines."""
     return random.randbytes(ALGORITHMS[algorithm].digest_bytes)
@@ -77,6 +89,8 @@ class MadeSnapshot:
             "generation": generation,
             "snapshot_id": self.snapshot_id,
             "manifest_sha256": self.manifest_sha256,
+            "overlay_version": ALL_APPROVED.version,
+            "overlay_sha256": ALL_APPROVED.sha256,
             "issued_at": datetime.now(UTC),
             "by": "test",
         }
@@ -126,6 +140,8 @@ def write_snapshot(store: Path, entries: Entries, *, false_positive_rate: float 
             ],
             merged=0,
         )
+    (store / "overlays").mkdir(exist_ok=True)
+    (store / "overlays" / "1.json").write_bytes(ALL_APPROVED.encode())
     made = MadeSnapshot(store, manifest.snapshot_id, read_manifest(work)[1], entries)
     made.directory.parent.mkdir(parents=True, exist_ok=True)
     work.rename(made.directory)

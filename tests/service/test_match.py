@@ -45,7 +45,7 @@ def test_reply_by_column_to_the_letter(view: View, made: MadeSnapshot) -> None:
     assert match_columns(view, read).decode() == json.dumps(
         {
             "snapshot_id": made.snapshot_id,
-            "overlay_version": 0,
+            "overlay_version": 1,
             "checked": {"sha256": 2, "md5": 1, "sha1": 0},
             "not_loaded": {"sha512": 1},
             "matches": [
@@ -77,7 +77,7 @@ def test_reply_by_file_to_the_letter(view: View, made: MadeSnapshot) -> None:
     assert match_files(view, read).decode() == json.dumps(
         {
             "snapshot_id": made.snapshot_id,
-            "overlay_version": 0,
+            "overlay_version": 1,
             "checked": {"md5": 1, "sha1": 0, "sha256": 2},
             "not_loaded": {"sha512": 1},
             "files": {"match": 1, "clear": 1, "invalid": 2},

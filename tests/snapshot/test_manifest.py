@@ -10,7 +10,7 @@ from pathlib import Path
 import orjson
 import pytest
 
-from snapshot.errors import DamageError, FileMissing, ManifestDamaged, NewerFormat, StoreUnusable
+from snapshot.errors import DamageError, FileMissing, ManifestDamaged, NewerFormat, OlderFormat, StoreUnusable
 from snapshot.labels import Tier
 from snapshot.manifest import (
     ENTRIES,
@@ -19,6 +19,7 @@ from snapshot.manifest import (
     AlgorithmFacts,
     ClassFacts,
     FileFacts,
+    KnownGoodFacts,
     ListFacts,
     Manifest,
     filter_file,
@@ -35,11 +36,12 @@ def manifest(rng: random.Random) -> Manifest:
         format_version=FORMAT_VERSION, snapshot_id=rng.randbytes(32).hex(),
         created_at=datetime.now(UTC).replace(microsecond=0), page_size=4096, label_set_id_bytes=2, label_sets=1,
         false_positive_rate=0.001, merged=0, algorithms={"md5": facts, "photodna": facts},
+        known_good={"sha1": KnownGoodFacts(digests=7, filter_slices=17, filter_bits_per_slice=9)},
         classes=[ClassFacts(list_id="liste-ä", category="\u2028", tier=Tier.ILLEGAL, entries={"md5": 3})],
         lists=[ListFacts(list_id="liste-ä", files=1, lines=3, digests=3, refused=0)],
         files={
             name: FileFacts(bytes=rng.randrange(1, 2**40), sha256=rng.randbytes(32).hex())
-            for name in (ENTRIES, "md5.bloom", "photodna.bloom")
+            for name in (ENTRIES, "md5.bloom", "photodna.bloom", "sha1.known-good.bloom")
         },
     )  # fmt: skip
 
@@ -83,10 +85,16 @@ def test_another_json_value_is_damage(raw: bytes, tmp_path: Path) -> None:
         parse_manifest(raw, tmp_path / MANIFEST)
 
 
-@pytest.mark.parametrize("version", [2, 10**6, 2**63])
+@pytest.mark.parametrize("version", [3, 10**6, 2**63])
 def test_a_newer_format_is_said_before_anything_else_is_read(version: int, tmp_path: Path) -> None:
     raw = orjson.dumps({"format_version": version, "something": "unheard of"})
-    with pytest.raises(NewerFormat, match=f"format_version {version}, this hashwacht reads up to 1"):
+    with pytest.raises(NewerFormat, match=f"format_version {version}, this hashwacht reads up to 2"):
+        parse_manifest(raw, tmp_path / MANIFEST)
+
+
+def test_an_older_format_is_told_from_damage(tmp_path: Path) -> None:
+    raw = orjson.dumps({"format_version": 1, "something": "of old"})
+    with pytest.raises(OlderFormat, match=r"format_version 1, this hashwacht reads 2: compile the lists again"):
         parse_manifest(raw, tmp_path / MANIFEST)
 
 

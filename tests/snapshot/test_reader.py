@@ -149,7 +149,7 @@ def test_a_manifest_in_another_snapshot_s_directory_is_refused(written, some_ent
 def test_a_newer_format_is_said_although_the_checksum_differs(written, some_entries) -> None:
     w = written(some_entries(3, MD5))
     path = w.directory / MANIFEST
-    path.write_bytes(orjson.dumps(orjson.loads(path.read_bytes()) | {"format_version": 2}))
+    path.write_bytes(orjson.dumps(orjson.loads(path.read_bytes()) | {"format_version": 3}))
     with pytest.raises(NewerFormat):
         Snapshot.open(w.directory, w.manifest_sha256)
 

@@ -79,7 +79,7 @@ def test_a_current_that_cannot_be_read_is_named(made: Store) -> None:
     "change",
     [
         {"generation": 0}, {"generation": "7"}, {"generation": 7.5}, {"snapshot_id": "0" * 63}, {"snapshot_id": None},
-        {"manifest_sha256": "G" * 64}, {"overlay_version": 1}, {"overlay_sha256": "0" * 64}, {"issued_at": "soon"},
+        {"manifest_sha256": "G" * 64}, {"overlay_version": -1}, {"overlay_sha256": "0" * 63}, {"issued_at": "soon"},
         {"by": None}, {"more": 1},
     ],
     ids=str,
@@ -87,6 +87,13 @@ def test_a_current_that_cannot_be_read_is_named(made: Store) -> None:
 def test_a_wrong_field_in_current_is_named(change: dict[str, object], made: Store, entry) -> None:
     loaded = orjson.loads(write(made, entry(7, 0)).encode())
     with pytest.raises(CurrentDamaged, match=f"CURRENT: is damaged .field {next(iter(change))}"):
+        parse_current(orjson.dumps(loaded | change), made.current_file)
+
+
+@pytest.mark.parametrize("change", [{"overlay_version": 1}, {"overlay_sha256": "0" * 64}], ids=str)
+def test_an_overlay_is_named_whole_or_not_at_all(change: dict[str, object], made: Store, entry) -> None:
+    loaded = orjson.loads(write(made, entry(7, 0)).encode())
+    with pytest.raises(CurrentDamaged, match="overlay_version and overlay_sha256 do not go together"):
         parse_current(orjson.dumps(loaded | change), made.current_file)
 
 
