@@ -28,6 +28,13 @@ import click
 #: Subcommand → where its click command is, and its one-line help (a test holds both to the command's own).
 COMMANDS: Final = MappingProxyType({
     "compile": ("loader.cli:compile_command", "Compile hash lists into a snapshot and make it live."),
+    "approve": ("loader.overlay_cli:approve", "Switch classes of a list on."),
+    "revoke": ("loader.overlay_cli:revoke", "Switch classes of a list off."),
+    "suppress": ("loader.overlay_cli:suppress", "Make digests silent, whatever lists them."),
+    "unsuppress": ("loader.overlay_cli:unsuppress", "Lift suppressions."),
+    "add": ("loader.overlay_cli:add", "List digests on top of the live snapshot."),
+    "remove": ("loader.overlay_cli:remove", "Take additions back."),
+    "overlay": ("loader.overlay_cli:overlay", "Show what holds on top of the live snapshot."),
     "verify": ("loader.store_cli:verify", "Check every byte of every published snapshot."),
     "show": ("loader.store_cli:show", "Show what is live: lists, classes, counts, sizes, filter rates."),
     "history": ("loader.store_cli:history", "Show what went live when, newest first."),

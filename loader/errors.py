@@ -12,7 +12,10 @@
     │   └── TooManyCategories     too_many_categories: the category column is most likely another column
     ├── TooManyBadLines           too_many_bad_lines
     ├── EmptyResult               empty_result: not a single digest
-    └── LiveListMissing           live_list_missing: a list that is live would vanish
+    ├── LiveListMissing           live_list_missing: a list that is live would vanish
+    ├── ClassUnknown              class_unknown: a list, category or reference that is not live, or not approved
+    ├── KnownGood                 known_good: a digest that may not be listed
+    └── NothingToChange           nothing_to_change: it is so already
 
 A message names file, line and field where there is one, and what to do. Nothing of these publishes anything.
 """
@@ -102,3 +105,21 @@ class LiveListMissing(LoaderError):
     """A compile would drop a list that is live."""
 
     reason = "live_list_missing"
+
+
+class ClassUnknown(LoaderError):
+    """A list, category or reference that is not live, has no tier, or is not approved."""
+
+    reason = "class_unknown"
+
+
+class KnownGood(LoaderError):
+    """A digest of a file that is known to be harmless."""
+
+    reason = "known_good"
+
+
+class NothingToChange(LoaderError):
+    """What was asked for is so already."""
+
+    reason = "nothing_to_change"

@@ -7,7 +7,7 @@ supplier gave none. JSON because it is read once per match at most, and by eye w
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import orjson
 
@@ -24,6 +24,10 @@ class Tier(StrEnum):
     INVESTIGATIVE = "investigative"
     OTHER = "other"
     UNKNOWN = "unknown"
+
+
+#: The tiers that lead to anything once their class is approved; the others never do.
+ACTING_TIERS: Final = frozenset({Tier.BASELINE, Tier.ILLEGAL, Tier.INVESTIGATIVE})
 
 
 class LabelClass(NamedTuple):

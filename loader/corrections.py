@@ -1,0 +1,264 @@
+"""What an operator changes without a compile: which classes are on, which digests are silent, which are listed on top.
+
+    approve, revoke            classes of the live snapshot
+    suppress, unsuppress       digests, or all digests under a supplier's reference
+    add, remove                digests in an approved class, past the known-good guard
+
+Each is one new overlay and one swap of CURRENT (snapshot/swap.py), so it is live in every worker within two seconds,
+or has not happened. A suppression is in force before anything else is read: neither a damaged snapshot nor a slow disk
+keeps a wrong hash alive.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from loader.errors import ClassUnknown, KnownGood, NothingToChange
+from snapshot.algorithms import ALGORITHMS, Algorithm
+from snapshot.labels import Label, LabelClass, Tier
+from snapshot.manifest import ClassFacts
+from snapshot.overlay import Addition, Approval, Overlay, Suppression
+from snapshot.reader import Snapshot, read_trusted_manifest
+from snapshot.store import Action, Current, Store
+from snapshot.swap import Swap, swapping
+
+Digest = tuple[Algorithm, bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class By:
+    """Who changes something, and why. Goes into overlay and history."""
+
+    name: str
+    reason: str = ""
+    at: datetime = field(default_factory=lambda: datetime.now(UTC).replace(microsecond=0))
+
+    def fields(self) -> dict[str, object]:
+        """Give the fields of an overlay's entry."""
+        return {"by": self.name, "reason": self.reason, "at": self.at}
+
+
+@dataclass(frozen=True, slots=True)
+class Sibling:
+    """A digest that stands under the same reference as one that was suppressed: the file still matches by it."""
+
+    digest: Digest
+    list_id: str
+    reference: str
+
+
+@dataclass(slots=True)
+class Suppressed:
+    """What a suppression did: CURRENT, digests that are suppressed now and were not, and what they were listed as."""
+
+    current: Current
+    new: list[Digest]
+    labels: dict[Digest, tuple[Label, ...]] = field(default_factory=dict)
+    siblings: list[Sibling] = field(default_factory=list)
+    siblings_taken: bool = False
+
+
+def approve(store: Store, list_id: str, category: str | None, by: By) -> tuple[Current, list[ClassFacts]]:
+    """Switch classes of the live snapshot on: of one category, or all of the list whose tier is known.
+
+    Raises ClassUnknown for a list or category that is not live or whose tier is unknown, NothingToChange if all are on.
+    """
+    with swapping(store) as swap:
+        classes = _classes(store, list_id, category)
+        unknown = [facts for facts in classes if facts.tier is Tier.UNKNOWN]
+        if category is not None and unknown:
+            raise ClassUnknown(
+                f"{list_id} / {category}: its tier is unknown. Give the category a tier in the lists file and compile, "
+                "then approve it."
+            )
+        mapped = [facts for facts in classes if facts.tier is not Tier.UNKNOWN]
+        if not mapped:
+            raise ClassUnknown(f"{list_id}: the tiers of all its categories are unknown; name them in the lists file.")
+        approved = swap.overlay.approved
+        new = [facts for facts in mapped if _class_of(facts) not in approved]
+        if not new:
+            raise NothingToChange(f"{_shown(list_id, category)}: is approved already.")
+        overlay = swap.overlay.with_approvals(Approval(**_class_of(facts)._asdict(), **by.fields()) for facts in new)
+        details = [f"approved {_shown(facts.list_id, facts.category)} as {facts.tier}" for facts in new]
+        return _commit(swap, "approve", overlay, by, details), new
+
+
+def revoke(store: Store, list_id: str, category: str | None, by: By) -> tuple[Current, list[LabelClass]]:
+    """Switch classes off that are on, whether they are in the live snapshot or not.
+
+    Raises NothingToChange if none is on.
+    """
+    with swapping(store) as swap:
+        gone = [
+            each for each in sorted(swap.overlay.approved)
+            if each.list_id == list_id and category in (None, each.category)
+        ]  # fmt: skip
+        if not gone:
+            raise NothingToChange(f"{_shown(list_id, category)}: is not approved. `hashwacht overlay` shows what is.")
+        overlay = swap.overlay.without_approvals(gone.__contains__)
+        details = [f"revoked {_shown(each.list_id, each.category)} as {each.tier}" for each in gone]
+        return _commit(swap, "revoke", overlay, by, details), gone
+
+
+def suppress(store: Store, digests: Sequence[Digest], by: By, *, with_siblings: bool = False) -> Suppressed:
+    """Make digests silent, whatever lists them, and find their siblings; take those along if asked to.
+
+    The digests are suppressed first, in a swap of their own, and the siblings in a second one. Digests that are not
+    listed are suppressed too: a list may bring them tomorrow. Raises NothingToChange if all are suppressed already and
+    there is no sibling to take along.
+    """
+    current, new = _suppress(store, digests, by, f"{_counted(digests)} named")
+    done = Suppressed(current, new)
+    with _live(store, current) as snapshot:
+        for digest in digests:
+            done.labels[digest] = _labels(snapshot, digest)
+        done.siblings = list(_siblings(snapshot, done.labels, set(digests)))
+    if with_siblings and done.siblings:
+        taken = list(dict.fromkeys(sibling.digest for sibling in done.siblings))
+        done.current, also_new = _suppress(store, taken, by, f"{_counted(taken)}, siblings of those named before")
+        done.new += also_new
+        done.siblings_taken = True
+    if not done.new:
+        raise NothingToChange("all of these digests are suppressed already.")
+    return done
+
+
+def digests_of_reference(store: Store, list_id: str, reference: str) -> list[Digest]:
+    """Give the digests that a list has under a reference. Raises ClassUnknown when there is none."""
+    current = store.current()
+    with _live(store, current) as snapshot:
+        found = snapshot.digests_of(list_id, reference)
+    if not found:
+        raise ClassUnknown(f"{list_id}: has no entry with the reference {reference!r} in the live snapshot.")
+    return found
+
+
+def unsuppress(store: Store, digests: Sequence[Digest], by: By) -> tuple[Current, int]:
+    """Lift suppressions; give how many there were. Raises NothingToChange if none of the digests is suppressed."""
+    with swapping(store) as swap:
+        overlay = swap.overlay.without_suppressions((a.name, digest.hex()) for a, digest in digests)
+        if overlay is swap.overlay:
+            raise NothingToChange("none of these digests is suppressed.")
+        count = len(swap.overlay.suppressions) - len(overlay.suppressions)
+        return _commit(swap, "unsuppress", overlay, by, [f"{count} digests lifted"]), count
+
+
+def add(
+    store: Store, digests: Sequence[Digest], list_id: str, category: str, by: By, reference: str | None = None
+) -> tuple[Current, LabelClass]:
+    """List digests on top of the live snapshot, in a class that is approved.
+
+    Raises ClassUnknown if it is not, or if no list with a digest's algorithm is live; KnownGood for a known-good
+    digest; NothingToChange if all are added already.
+    """
+    with swapping(store) as swap:
+        matching = [
+            each for each in sorted(swap.overlay.approved) if (each.list_id, each.category) == (list_id, category)
+        ]
+        if not matching:
+            raise ClassUnknown(f"{_shown(list_id, category)}: is not approved, so the digests would not be a match.")
+        label_class = matching[-1]
+        current = store.current()
+        with _live(store, current) as snapshot:
+            for algorithm, digest in digests:
+                if algorithm.name not in snapshot.tables:
+                    raise ClassUnknown(f"no list with {algorithm.name} is live, so nobody would look this digest up.")
+                if snapshot.is_known_good(algorithm, digest):
+                    raise KnownGood(
+                        f"{algorithm.name} {digest.hex()}: is known good (a trivial file, or on a known-good list), so "
+                        "innocent files would match. Nothing was added."
+                    )
+        overlay = swap.overlay.with_additions(
+            Addition(
+                algorithm=algorithm.name, digest=digest.hex(), reference=reference,
+                **label_class._asdict(), **by.fields(),
+            )
+            for algorithm, digest in digests
+        )  # fmt: skip
+        if overlay is swap.overlay:
+            raise NothingToChange("all of these digests are added already.")
+        details = [f"{_counted(digests)} to {_shown(list_id, category)}"]
+        return _commit(swap, "add", overlay, by, details), label_class
+
+
+def remove(store: Store, digests: Sequence[Digest], by: By) -> tuple[Current, int]:
+    """Take additions back; give how many there were. Raises NothingToChange if none of the digests was added."""
+    wanted = {(a.name, digest.hex()) for a, digest in digests}
+    with swapping(store) as swap:
+        overlay = swap.overlay.without_additions(lambda each: (each.algorithm, each.digest) in wanted)
+        if overlay is swap.overlay:
+            raise NothingToChange("none of these digests was added.")
+        count = len(swap.overlay.additions) - len(overlay.additions)
+        return _commit(swap, "remove", overlay, by, [f"{count} additions taken back"]), count
+
+
+def _suppress(store: Store, digests: Sequence[Digest], by: By, what: str) -> tuple[Current, list[Digest]]:
+    with swapping(store) as swap:
+        known = {(each.algorithm, each.digest) for each in swap.overlay.suppressions}
+        new = [(a, digest) for a, digest in dict.fromkeys(digests) if (a.name, digest.hex()) not in known]
+        if not new:
+            return store.current(), []
+        overlay = swap.overlay.with_suppressions(
+            Suppression(algorithm=a.name, digest=digest.hex(), **by.fields()) for a, digest in new
+        )
+        return _commit(swap, "suppress", overlay, by, [what]), new
+
+
+def _commit(swap: Swap, action: Action, overlay: Overlay, by: By, details: Sequence[str]) -> Current:
+    """Make an overlay live on the live snapshot."""
+    return swap.commit(action, swap.live_snapshot(), overlay, by=by.name, reason=by.reason or None, details=details)
+
+
+def _classes(store: Store, list_id: str, category: str | None) -> list[ClassFacts]:
+    """Give the live classes of a list, or of one of its categories. Raises ClassUnknown."""
+    current = store.current()
+    manifest = read_trusted_manifest(store.live_dir(current), current.manifest_sha256)
+    of_list = [facts for facts in manifest.classes if facts.list_id == list_id]
+    if not of_list:
+        known = ", ".join(sorted({facts.list_id for facts in manifest.classes})) or "none"
+        raise ClassUnknown(f"{list_id}: no such list is live. Live lists with entries: {known}.")
+    found = [facts for facts in of_list if category in (None, facts.category)]
+    if not found:
+        known = ", ".join(facts.category for facts in of_list)
+        raise ClassUnknown(f"{list_id} / {category}: no such category is live. There: {known}.")
+    return found
+
+
+def _class_of(facts: ClassFacts) -> LabelClass:
+    return LabelClass(facts.list_id, facts.category, facts.tier)
+
+
+def _shown(list_id: str, category: str | None) -> str:
+    return list_id if category is None else f"{list_id} / {category}"
+
+
+def _counted(digests: Iterable[Digest]) -> str:
+    counts = Counter(algorithm.name for algorithm, _ in digests)
+    return ", ".join(f"{counts[name]} {name}" for name in ALGORITHMS if counts[name])
+
+
+@contextmanager
+def _live(store: Store, current: Current) -> Iterator[Snapshot]:
+    with Snapshot.open(store.live_dir(current), current.manifest_sha256) as snapshot:
+        yield snapshot
+
+
+def _labels(snapshot: Snapshot, digest: Digest) -> tuple[Label, ...]:
+    table = snapshot.tables.get(digest[0].name)
+    label_set_id = table.find(digest[1]) if table is not None else None
+    return () if label_set_id is None else snapshot.labels(label_set_id)
+
+
+def _siblings(snapshot: Snapshot, labels: dict[Digest, tuple[Label, ...]], named: set[Digest]) -> Iterator[Sibling]:
+    """Yield the other digests under the references that the named ones have."""
+    references = dict.fromkeys(
+        (label.list_id, label.reference) for each in labels.values() for label in each if label.reference is not None
+    )
+    for list_id, reference in references:
+        for digest in snapshot.digests_of(list_id, reference):
+            if digest not in named:
+                yield Sibling(digest, list_id, reference)

@@ -1,0 +1,323 @@
+"""The commands that change what holds on top of the live snapshot: approve, revoke, suppress, unsuppress, add, remove;
+and `overlay`, which shows it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import click
+
+from loader import corrections
+from loader.cli import invoking_user, json_option, named_errors, print_json, store_option
+from loader.corrections import By, Digest, Sibling
+from snapshot.algorithms import ALGORITHMS, MD5, SHA1, SHA256, SHA512
+from snapshot.errors import HexdigestError
+from snapshot.hexdigest import algorithm_of, parse_digest
+from snapshot.overlay import MAX_TEXT
+from snapshot.store import Current, HistoryEntry, Store
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+_READ_BYTES: Final = 1 << 20
+#: What `history` calls a change of the snapshot rather than of the overlay.
+_OF_SNAPSHOTS: Final = ("compile", "rollback")
+
+
+def _text(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
+    if value is not None and (not value.strip() or len(value) > MAX_TEXT or not value.isprintable()):
+        raise click.BadParameter(f"1 to {MAX_TEXT:,} printable characters.")
+    return value
+
+
+by_option = click.option("--by", callback=_text, help="Who does it, for the history. [default: the invoking user]")
+reason_option = click.option("--reason", required=True, callback=_text, help="Why, for the history.")
+category_option = click.option("--category", help="One category of it; without it all.")
+algorithm_option = click.option(
+    "--algorithm", type=click.Choice(list(ALGORITHMS)), help="Algorithm of the digests; without it by length."
+)
+
+
+def digest_options(command: _Command) -> _Command:
+    """Let a command take digests: as hex, under a reference, or of a file on disk."""
+    for option in (
+        click.option(
+            "--file", "files", multiple=True, type=click.Path(exists=True, dir_okay=False, path_type=Path),
+            help="A file on disk: its md5, sha1, sha256 and sha512. May be repeated.",
+        ),
+        click.option(
+            "--reference", "references", multiple=True, metavar="LIST:REF",
+            help="All digests that a list has under a reference. May be repeated.",
+        ),
+        algorithm_option,
+        click.argument("texts", nargs=-1, metavar="[HEX...]"),
+    ):  # fmt: skip
+        command = option(command)
+    return command
+
+
+def read_digests(
+    store: Store, texts: Sequence[str], algorithm: str | None, files: Sequence[Path], references: Sequence[str] = ()
+) -> list[Digest]:
+    """Give the digests that a command line names, each once. Raises click.UsageError for what is none."""
+    found: list[Digest] = []
+    for text in texts:
+        try:
+            declared = ALGORITHMS[algorithm] if algorithm else algorithm_of(text)
+            found.append((declared, parse_digest(text, declared)))
+        except HexdigestError as error:
+            raise click.UsageError(f"{text!r} {error}.") from None
+    for item in references:
+        list_id, colon, reference = item.partition(":")
+        if not colon or not list_id or not reference:
+            raise click.UsageError(f"--reference {item!r}: write LIST:REF.")
+        found += corrections.digests_of_reference(store, list_id, reference)
+    for path in files:
+        found += digests_of_file(path)
+    if not found:
+        raise click.UsageError("give digests, --reference or --file.")
+    return list(dict.fromkeys(found))
+
+
+def digests_of_file(path: Path) -> list[Digest]:
+    """Read a file once and give its digests by every algorithm that depends on its bytes alone."""
+    hashes = {a: hashlib.new(a.name, usedforsecurity=False) for a in (MD5, SHA1, SHA256, SHA512)}
+    try:
+        with path.open("rb") as file:
+            while piece := file.read(_READ_BYTES):
+                for each in hashes.values():
+                    each.update(piece)
+    except OSError as error:
+        raise click.UsageError(f"{path}: {error.strerror}.") from None
+    return [(algorithm, each.digest()) for algorithm, each in hashes.items()]
+
+
+def _by(name: str | None, reason: str | None = None) -> By:
+    return By(name or invoking_user(), reason or "")
+
+
+def _facts(current: Current) -> dict[str, object]:
+    return {"generation": current.generation, "overlay_version": current.overlay_version}
+
+
+def _live(current: Current) -> None:
+    click.echo(f"live        generation {current.generation}, overlay {current.overlay_version}")
+
+
+@click.command("approve", short_help="Switch classes of a list on.")
+@click.argument("list_id", metavar="LIST")
+@category_option
+@click.option("--by", required=True, callback=_text, help="Who approves, for the history.")
+@click.option("--reason", callback=_text, help="Why, for the history.")
+@store_option
+@json_option
+def approve(store: Path, list_id: str, category: str | None, by: str, reason: str | None, as_json: bool) -> None:
+    """Switch classes of a list on.
+
+    Every class is compiled and off until it is approved. Without --category all categories of LIST go on that have a
+    tier; those of unknown tier never do. Live at once, without a compile.
+    """
+    with named_errors():
+        current, classes = corrections.approve(Store(store), list_id, category, _by(by, reason))
+    if as_json:
+        print_json(_facts(current) | {"approved": [facts.model_dump(mode="json") for facts in classes]})
+        return
+    for facts in classes:
+        counts = ", ".join(f"{count:,} {name}" for name, count in facts.entries.items())
+        click.echo(f"approved    {facts.list_id} / {facts.category} / {facts.tier}: {counts}")
+    _live(current)
+
+
+@click.command("revoke", short_help="Switch classes of a list off.")
+@click.argument("list_id", metavar="LIST")
+@category_option
+@reason_option
+@by_option
+@store_option
+@json_option
+def revoke(store: Path, list_id: str, category: str | None, by: str | None, reason: str, as_json: bool) -> None:
+    """Switch classes of a list off: nothing of them is a match from now on. Live at once."""
+    with named_errors():
+        current, classes = corrections.revoke(Store(store), list_id, category, _by(by, reason))
+    if as_json:
+        print_json(_facts(current) | {"revoked": [each._asdict() for each in classes]})
+        return
+    for each in classes:
+        click.echo(f"revoked     {each.list_id} / {each.category} / {each.tier}")
+    _live(current)
+
+
+@click.command("suppress", short_help="Make digests silent, whatever lists them.")
+@digest_options
+@click.option("--with-siblings", is_flag=True, help="Their siblings too: the other digests under the same references.")
+@reason_option
+@by_option
+@store_option
+@json_option
+def suppress(
+    store: Path, texts: Sequence[str], algorithm: str | None, references: Sequence[str], files: Sequence[Path],
+    with_siblings: bool, reason: str, by: str | None, as_json: bool,
+) -> None:  # fmt: skip
+    """Make digests silent, whatever lists them.
+
+    Live in every service within two seconds, and until it is lifted: no compile and no rollback brings a suppressed
+    digest back. A file has other digests too, and still matches by those if they are listed; they are named.
+    """
+    with named_errors():
+        opened = Store(store)
+        digests = read_digests(opened, texts, algorithm, files, references)
+        done = corrections.suppress(opened, digests, _by(by, reason), with_siblings=with_siblings)
+    if as_json:
+        print_json(_facts(done.current) | {
+            "suppressed": [_shown(digest) for digest in done.new],
+            "labels": [
+                {**_shown(digest), "labels": [_label(label) for label in labels]}
+                for digest, labels in done.labels.items()
+            ],
+            "siblings": [
+                {**_shown(s.digest), "list_id": s.list_id, "reference": s.reference} for s in done.siblings
+            ],
+            "siblings_suppressed": done.siblings_taken,
+        })  # fmt: skip
+        return
+    for digest in done.new:
+        labels = "; ".join(" / ".join(_label(label).values()) for label in done.labels.get(digest, ()))
+        click.echo(f"suppressed  {digest[1].hex()}  {digest[0].name}  {labels or 'not listed in the live snapshot'}")
+    _say_siblings(done.siblings, taken=done.siblings_taken)
+    if not done.siblings and not any(label.reference for labels in done.labels.values() for label in labels):
+        click.echo("siblings    unknown: the entries have no reference, so their other digests cannot be told")
+    _live(done.current)
+
+
+def _say_siblings(siblings: Sequence[Sibling], *, taken: bool) -> None:
+    if taken:
+        return
+    for sibling in siblings:
+        algorithm, digest = sibling.digest
+        click.echo(
+            f"sibling     {digest.hex()}  {algorithm.name}  {sibling.list_id} / {sibling.reference}: still a match; "
+            "take it along with --with-siblings"
+        )
+
+
+@click.command("unsuppress", short_help="Lift suppressions.")
+@digest_options
+@reason_option
+@by_option
+@store_option
+@json_option
+def unsuppress(
+    store: Path, texts: Sequence[str], algorithm: str | None, references: Sequence[str], files: Sequence[Path],
+    reason: str, by: str | None, as_json: bool,
+) -> None:  # fmt: skip
+    """Lift suppressions: whatever lists these digests counts again."""
+    with named_errors():
+        opened = Store(store)
+        digests = read_digests(opened, texts, algorithm, files, references)
+        current, count = corrections.unsuppress(opened, digests, _by(by, reason))
+    if as_json:
+        print_json(_facts(current) | {"lifted": count})
+        return
+    click.echo(f"lifted      {count} suppressions")
+    _live(current)
+
+
+@click.command("add", short_help="List digests on top of the live snapshot.")
+@click.option("--list-id", required=True, help="The list that they are added to.")
+@click.option("--category", required=True, help="The category; it must be approved.")
+@click.option("--as-reference", "reference", callback=_text, help="A reference for the matches to show.")
+@algorithm_option
+@click.argument("texts", nargs=-1, required=True, metavar="HEX...")
+@reason_option
+@by_option
+@store_option
+@json_option
+def add(
+    store: Path, list_id: str, category: str, reference: str | None, algorithm: str | None, texts: Sequence[str],
+    reason: str, by: str | None, as_json: bool,
+) -> None:  # fmt: skip
+    """List digests on top of the live snapshot, in a class that is approved.
+
+    Live at once, and until they are removed. Known-good digests are refused.
+    """
+    with named_errors():
+        opened = Store(store)
+        digests = read_digests(opened, texts, algorithm, ())
+        current, label_class = corrections.add(opened, digests, list_id, category, _by(by, reason), reference=reference)
+    if as_json:
+        print_json(_facts(current) | {"added": [_shown(digest) for digest in digests]} | label_class._asdict())
+        return
+    for digest in digests:
+        click.echo(f"added       {digest[1].hex()}  {digest[0].name}  {' / '.join(label_class)}")
+    _live(current)
+
+
+@click.command("remove", short_help="Take additions back.")
+@algorithm_option
+@click.argument("texts", nargs=-1, required=True, metavar="HEX...")
+@reason_option
+@by_option
+@store_option
+@json_option
+def remove(
+    store: Path, algorithm: str | None, texts: Sequence[str], reason: str, by: str | None, as_json: bool
+) -> None:
+    """Take digests back that `add` listed. What a list brings is for `suppress`."""
+    with named_errors():
+        opened = Store(store)
+        digests = read_digests(opened, texts, algorithm, ())
+        current, count = corrections.remove(opened, digests, _by(by, reason))
+    if as_json:
+        print_json(_facts(current) | {"removed": count})
+        return
+    click.echo(f"removed     {count} additions")
+    _live(current)
+
+
+@click.command("overlay", short_help="Show what holds on top of the live snapshot.")
+@click.option("--history", "with_history", is_flag=True, help="And every change of it, newest first.")
+@store_option
+@json_option
+def overlay(store: Path, with_history: bool, as_json: bool) -> None:
+    """Show what holds on top of the live snapshot: approvals, suppressions, additions."""
+    with named_errors():
+        opened = Store(store)
+        current = opened.current()
+        found = opened.overlay(current.overlay_version, current.overlay_sha256)
+        changes = [entry for entry in opened.history() if entry.action not in _OF_SNAPSHOTS] if with_history else []
+    if as_json:
+        said = found.model_dump(mode="json")
+        print_json(said | ({"history": [entry.model_dump(mode="json") for entry in changes]} if with_history else {}))
+        return
+    click.echo(f"overlay     {found.version}")
+    for approval in found.approvals:
+        click.echo(
+            f"approved    {' / '.join(approval.label_class)}{_signed(approval.by, approval.at, approval.reason)}"
+        )
+    for each in found.suppressions:
+        click.echo(f"suppressed  {each.digest}  {each.algorithm}{_signed(each.by, each.at, each.reason)}")
+    for addition in found.additions:
+        label = " / ".join(_label(addition.label).values())
+        signed = _signed(addition.by, addition.at, addition.reason)
+        click.echo(f"added       {addition.digest}  {addition.algorithm}  {label}{signed}")
+    for entry in changes:
+        click.echo(f"{entry.generation:>6}  {_change(entry)}")
+
+
+def _change(entry: HistoryEntry) -> str:
+    return f"{entry.action}: {'; '.join(entry.details)}{_signed(entry.by, entry.at, entry.reason)}"
+
+
+def _signed(by: str, at: Any, reason: str | None) -> str:
+    return f", by {by}, {at:%Y-%m-%d %H:%M:%S %Z}" + (f": {reason}" if reason else "")
+
+
+def _shown(digest: Digest) -> dict[str, str]:
+    return {"algorithm": digest[0].name, "digest": digest[1].hex()}
+
+
+def _label(label: Any) -> dict[str, str]:
+    return {name: value for name, value in label._asdict().items() if value is not None}
