@@ -29,7 +29,7 @@ from typing import Literal
 
 import numpy as np
 
-from loader import gate
+from loader import gate, test_list
 from loader.guard import Guard, trivial_digests
 from loader.label_numbers import KNOWN_GOOD, LabelTable
 from loader.merge import Mask, Merger, indexed_algorithm, sort_rows
@@ -84,7 +84,8 @@ class ListInput:
 class BuildRequest:
     """All that a compile is told.
 
-    `drop_lists` are the live lists that it may leave out. `approve`: every class with a known tier goes on with it.
+    `drop_lists` are the live lists that it may leave out. Of `approve_lists` every class with a known tier goes on with
+    it. `with_test_list`: the public test list too, approved (loader/test_list.py).
     """
 
     store: Path
@@ -95,7 +96,13 @@ class BuildRequest:
     memory_mib: int = 1024
     allow_empty: bool = False
     drop_lists: Sequence[str] = ()
-    approve: bool = False
+    approve_lists: Sequence[str] = ()
+    with_test_list: bool = False
+
+    @property
+    def list_ids(self) -> list[str]:
+        """The lists that the snapshot will be made of."""
+        return [*(item.list_id for item in self.lists), *([test_list.LIST_ID] if self.with_test_list else [])]
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,19 +124,22 @@ def build(request: BuildRequest, progress: Progress | None = None) -> BuildResul
     _keep_freed_memory()
     store = Store(request.store)
     with Publisher(store) as publisher:
-        dropped = gate.refuse_lost_lists(store, [item.list_id for item in request.lists], request.drop_lists)
+        dropped = gate.refuse_lost_lists(store, request.list_ids, request.drop_lists)
         work = publisher.work_directory()
         with LabelTable(work) as labels, Spools(work, request.memory_mib << 20) as spools:
             report, facts = read_lists(request, labels, spools, progress)
             check_bad_lines(report)
             refuse_cut_files(report)
             gate.refuse_empty(report.listed_count, _files(request), allow_empty=request.allow_empty)
+            if request.with_test_list:
+                facts.append(add_test_list(labels, spools))
             add_trivial_files(spools)
             manifest = write_snapshot(work / "snapshot", request, labels, spools, facts, report, progress)
         gate.check_new_snapshot(work / "snapshot", manifest)
+        approved = [*request.approve_lists, *([test_list.LIST_ID] if request.with_test_list else [])]
         published = publisher.publish(
             work / "snapshot", manifest, by=request.by, dropped_lists=dropped,
-            change=lambda overlay: gate.approvals_after(overlay, manifest, request.by, approve=request.approve),
+            change=lambda overlay: gate.approvals_after(overlay, manifest, request.by, approved),
         )  # fmt: skip
     return BuildResult(published, report)
 
@@ -195,6 +205,16 @@ def normalise(batch: Batch, item: ListInput, labels: LabelTable, path: str, deli
     return numbered_rows(batch.digests, numbers)
 
 
+def add_test_list(labels: LabelTable, spools: Spools) -> ListFacts:
+    """Put the public test list among the others."""
+    item = ListInput(test_list.LIST_ID, test_list.TIER, [], test_list.CATEGORY)
+    count = 0
+    for batch in test_list.batches():
+        spools.add(batch.algorithm, normalise(batch, item, labels, test_list.LIST_ID))
+        count += len(batch.digests)
+    return ListFacts(list_id=item.list_id, files=0, lines=0, digests=count, refused=0)
+
+
 def add_trivial_files(spools: Spools) -> None:
     """Have the guard know the files that anybody has, for the algorithms that are listed at all."""
     listed = spools.algorithms()
@@ -249,7 +269,8 @@ def write_snapshot(
         progress.stage("checksums", None)
         report.guard = guard.report
         # Counted from what came in: the spool has dropped repeats of a digest that comes very often.
-        report.merged = report.listed_count - guard.report.guarded_rows - guard.report.withdrawn_rows - merger.distinct
+        kept = sum(item.digests for item in facts if item.kind == "known-bad")
+        report.merged = kept - guard.report.guarded_rows - guard.report.withdrawn_rows - merger.distinct
         return writer.finish(classes=merger.class_facts(), lists=facts, merged=report.merged, on_bytes=progress.advance)
 
 

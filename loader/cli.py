@@ -137,7 +137,7 @@ def compile_command(
         memory_mib=settings.memory_mib if memory_mib is None else memory_mib,
         allow_empty=allow_empty,
         drop_lists=drop_lists,
-        approve=True,
+        approve_lists=[list_id],
     )
     began = time.monotonic()
     with named_errors(), Shown() as progress:

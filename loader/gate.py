@@ -75,12 +75,12 @@ def refuse_empty(rows: int, files: Iterable[str], *, allow_empty: bool) -> None:
         raise EmptyResult(f"{said}: not a single digest. If an empty snapshot is what you want, add --allow-empty.")
 
 
-def approvals_after(overlay: Overlay, manifest: Manifest, by: str, *, approve: bool) -> Overlay:
+def approvals_after(overlay: Overlay, manifest: Manifest, by: str, approve_lists: Collection[str]) -> Overlay:
     """Give the overlay that a new snapshot goes live with.
 
     A class is approved with its tier: where a category has another tier now, or its list is gone, the approval of the
-    old class is revoked, so that going back to that tier is not silently on again. `approve`: all classes of the new
-    snapshot go on, those of unknown tier aside.
+    old class is revoked, so that going back to that tier is not silently on again. Of `approve_lists` all classes go
+    on, those of unknown tier aside.
     """
     classes = {LabelClass(facts.list_id, facts.category, facts.tier) for facts in manifest.classes}
     tiers = {(each.list_id, each.category) for each in classes}
@@ -91,13 +91,11 @@ def approvals_after(overlay: Overlay, manifest: Manifest, by: str, *, approve: b
         return approved not in classes and (approved.list_id, approved.category) in tiers
 
     overlay = overlay.without_approvals(is_stale)
-    if not approve:
-        return overlay
     at = datetime.now(UTC).replace(microsecond=0)
     return overlay.with_approvals(
         Approval(**each._asdict(), by=by, at=at, reason="compiled with its tier named")
         for each in sorted(classes)
-        if each.tier is not Tier.UNKNOWN
+        if each.list_id in approve_lists and each.tier is not Tier.UNKNOWN
     )
 
 

@@ -75,7 +75,11 @@ def serve(directory: Path, *, references: bool, false_positive_rate: float) -> I
     """Compile the lists as operators do, and open what has come of them as serving does."""
     lists, listed = write_lists(directory, references=references)
     store = Store(directory / "store")
-    build(BuildRequest(store.path, lists, by="tests", false_positive_rate=false_positive_rate, approve=True))
+    approved = [item.list_id for item in lists]
+    request = BuildRequest(
+        store.path, lists, by="tests", false_positive_rate=false_positive_rate, approve_lists=approved
+    )
+    build(request)
     current = store.current()
     with Snapshot.open(store.live_dir(current), current.manifest_sha256) as snapshot:
         assert {name: table.entries for name, table in snapshot.tables.items()} == {
