@@ -31,6 +31,7 @@ from service.probes import add_probes
 from service.problems import CONTENT_TYPE, Problem
 from service.runtime import keep_freed_memory, put_requests_first, spare_what_is_there
 from service.settings import ServiceSettings, load_settings
+from service.trust import Trust
 from service.verified import VerifiedNotes
 from service.watch import Watch
 from snapshot.store import Store
@@ -91,8 +92,10 @@ class Application:
     async def _lifespan(self, _: FastAPI) -> AsyncIterator[dict[str, object]]:
         """Start the watch; end it and close the snapshot when the server is done."""
         end_with_parent()
+        store = Store(self._settings.store)
         notes = VerifiedNotes(self._settings.state_dir)
-        watch = Watch(Store(self._settings.store), self._live, notes, asyncio.get_running_loop())
+        trust = Trust(store, self._settings.trusted_keys, self._settings.state_dir)
+        watch = Watch(store, self._live, notes, trust, asyncio.get_running_loop())
         watch.start()
         await asyncio.to_thread(watch.looked.wait, _PATIENCE_SECONDS)
         spare_what_is_there()

@@ -14,6 +14,8 @@ from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from service.errors import BadSettings
+from snapshot.errors import KeyUnusable
+from snapshot.signing import TrustedKeys
 
 PREFIX: Final = "HASHWACHT_"
 
@@ -42,8 +44,13 @@ class ServiceSettings(BaseSettings):
     )  # fmt: skip
     state_dir: Path | None = Field(
         None,
-        description="Directory where verified snapshots are noted. Default: $XDG_STATE_HOME/hashwacht or "
-        "~/.local/state/hashwacht. It must be ours alone to write.",
+        description="Directory where verified snapshots and the highest generation are noted. Default: "
+        "$XDG_STATE_HOME/hashwacht or ~/.local/state/hashwacht. It must be ours alone to write.",
+    )
+    trusted_keys: Path | None = Field(
+        None,
+        description="File of public keys in PEM, one or more. With it nothing is taken over that none of them signed, "
+        "nor a generation older than the highest seen.",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severe log line kept.")
     log_format: Literal["console", "json"] = Field("console", description="Log lines for people, or JSON objects.")
@@ -58,7 +65,17 @@ class ServiceSettings(BaseSettings):
             raise ValueError(f"{path} is not a directory")
         return path.absolute()  # workers may start elsewhere
 
-    @field_validator("state_dir")
+    @field_validator("trusted_keys")
+    @classmethod
+    def _holds_keys(cls, path: Path | None) -> Path | None:
+        if path is not None:
+            try:
+                TrustedKeys.load(path)
+            except KeyUnusable as error:
+                raise ValueError(str(error)) from None
+        return path
+
+    @field_validator("state_dir", "trusted_keys")
     @classmethod
     def _absolute(cls, path: Path | None) -> Path | None:
         return None if path is None else path.absolute()

@@ -68,7 +68,7 @@ class VerifiedNotes:
 
     def __init__(self, state_dir: Path | None) -> None:
         """Use `state_dir`, made if missing; None is the default place."""
-        self._directory = _safe_directory(state_dir or default_state_dir())
+        self._directory = safe_directory(state_dir or default_state_dir(), "verified")
 
     def ensure_verified(
         self, directory: Path, manifest: Manifest, manifest_sha256: str, stopping: Callable[[], bool], *, gently: bool
@@ -105,28 +105,30 @@ class VerifiedNotes:
                     os.close(descriptor)
 
 
-def _safe_directory(state_dir: Path | None) -> Path | None:
-    """Make `state_dir`/verified and give it if nobody else can write to it, else None with a warning."""
+def safe_directory(state_dir: Path | None, name: str) -> Path | None:
+    """Make `state_dir`/`name` and give it if nobody else can write to it, else None with a warning."""
     if state_dir is None:
         _log.warning(
-            "there is no home directory for notes of verified snapshots, so every worker verifies them; set --state-dir"
+            "there is no home directory for notes, so every worker verifies snapshots and no restart remembers; "
+            "set --state-dir"
         )
         return None
-    directory = state_dir / "verified"
+    directory = state_dir / name
     try:
         for place in (state_dir, directory):
             place.mkdir(mode=0o700, parents=True, exist_ok=True)
             found = place.stat()
             if found.st_uid != os.geteuid() or found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
                 _log.warning(
-                    "others may write to the state directory, so it is not used and every worker verifies snapshots; "
-                    "chown it to the service's user and chmod go-w, or set --state-dir",
+                    "others may write to the state directory, so it is not used: every worker verifies snapshots and "
+                    "no restart remembers; chown it to the service's user and chmod go-w, or set --state-dir",
                     path=str(place),
                 )
                 return None
     except OSError as error:
         _log.warning(
-            "the state directory cannot be used, so every worker verifies snapshots; set --state-dir",
+            "the state directory cannot be used, so every worker verifies snapshots and no restart remembers; set "
+            "--state-dir",
             path=str(directory), error=error.strerror,
         )  # fmt: skip
         return None

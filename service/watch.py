@@ -1,7 +1,8 @@
 """Follows CURRENT: one thread per worker that opens what is newly live and hands it to the event loop.
 
     every 250 ms   read CURRENT's bytes; the same as before and settled: done
-    changed        parse → generation did not go back → overlay → the same snapshot as now: share it
+    changed        parse → signed by a trusted key → generation did not go back → overlay
+                   the same snapshot as now: share it
                    else manifest → checksums verified on this host → open → filters read in → canary
     hand over      in the event loop: swap the View; wait for that; close the old snapshot
     anything else  keep what there is, note the refusal for /readyz, log it once
@@ -24,6 +25,7 @@ from typing import Final
 import structlog
 
 from service.live import Live, Refusal
+from service.trust import Trust
 from service.verified import Facts, Stopped, VerifiedNotes, file_facts
 from service.view import View
 from snapshot.errors import GenerationWentBack, SnapshotError, StoreUnusable
@@ -40,12 +42,15 @@ _log = structlog.stdlib.get_logger("service.watch")
 class Watch(threading.Thread):
     """The thread; a daemon, so that it never keeps a worker from ending."""
 
-    def __init__(self, store: Store, live: Live, notes: VerifiedNotes, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self, store: Store, live: Live, notes: VerifiedNotes, trust: Trust, loop: asyncio.AbstractEventLoop
+    ) -> None:
         super().__init__(name="hashwacht-watch", daemon=True)
         self.looked = threading.Event()  # set once CURRENT was looked at for the first time, whatever came of it
         self._store = store
         self._live = live
         self._notes = notes
+        self._trust = trust
         self._loop = loop
         self._ending = threading.Event()
         self._raw: bytes | None = None  # CURRENT as it was last looked at
@@ -82,6 +87,7 @@ class Watch(threading.Thread):
             if raw == self._raw and (self._settled or not self._worth_retrying()):
                 return
             current = parse_current(raw, self._store.current_file)
+            self._trust.require(current)
             view = self._view_of(current)
         except SnapshotError as error:
             self._refuse(raw, current, error.reason, str(error))
@@ -98,6 +104,7 @@ class Watch(threading.Thread):
             self._in_loop(lambda: self._swap(view))
             if old is not None and old.snapshot is not view.snapshot:
                 old.snapshot.close()
+            self._trust.note(current)
             _log.info(
                 "snapshot live", generation=view.generation, snapshot_id=view.snapshot_id,
                 overlay_version=view.overlay_version,

@@ -20,6 +20,9 @@
         ├── SnapshotMissing       snapshot_missing: CURRENT or a rollback names one that is not there
         ├── GenerationWentBack    generation_went_back: CURRENT is older than what was seen before
         ├── StoreLocked           store_locked: another compile or rollback is at work
+        ├── SignatureMissing      signature_missing: CURRENT is not signed and must be
+        ├── SignatureWrong        signature_wrong: not by a trusted key, or changed since
+        ├── KeyUnusable           key_unusable: a key file that is no key, or open to others
         ├── OverlayFull           overlay_full: more corrections than an overlay holds
         ├── StoreFull             store_full: disk, quota or file size limit
         └── StoreUnusable         store_unusable: permissions, input/output errors, no flock
@@ -165,6 +168,24 @@ class StoreLocked(StoreError):
     """Another process holds the store's lock."""
 
     reason = "store_locked"
+
+
+class SignatureMissing(StoreError):
+    """CURRENT carries no signature where one is wanted."""
+
+    reason = "signature_missing"
+
+
+class SignatureWrong(StoreError):
+    """CURRENT is signed by a key that is not trusted, or is not what was signed."""
+
+    reason = "signature_wrong"
+
+
+class KeyUnusable(StoreError):
+    """A key file cannot be used."""
+
+    reason = "key_unusable"
 
 
 class OverlayFull(StoreError):

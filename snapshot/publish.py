@@ -37,6 +37,7 @@ from snapshot.errors import (
 from snapshot.manifest import MANIFEST, ListFacts, Manifest, sha256_hex
 from snapshot.overlay import Overlay
 from snapshot.reader import check_files, read_trusted_manifest
+from snapshot.signing import SigningKey
 from snapshot.store import Current, Store
 from snapshot.swap import SnapshotFacts, swapping
 
@@ -60,8 +61,9 @@ class Published:
 class Publisher:
     """The holder of a store's lock."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, signing_key: SigningKey | None = None) -> None:
         self._store = store
+        self._signing_key = signing_key
         self._lock_fd = -1
 
     def __enter__(self) -> Self:
@@ -196,7 +198,7 @@ class Publisher:
         snapshot = SnapshotFacts(
             manifest.snapshot_id, manifest_sha256, manifest.entries, lists, retained, dropped_lists
         )
-        with swapping(self._store) as swap:
+        with swapping(self._store, self._signing_key) as swap:
             current = swap.commit(action, snapshot, change(swap.overlay), by=by, reason=reason, details=details)
         return current, self._prune(retained)
 

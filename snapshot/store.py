@@ -38,7 +38,10 @@ _HEX64: Final = r"^[0-9a-f]{64}$"
 
 
 class Current(BaseModel):
-    """The pointer to what is live. At `overlay_version` 0 the overlay is empty and has no file."""
+    """The pointer to what is live. At `overlay_version` 0 the overlay is empty and has no file.
+
+    `signature` (base64) and `key_id` are those of snapshot/signing.py, null in a store that nobody signs.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
@@ -49,6 +52,8 @@ class Current(BaseModel):
     overlay_sha256: str | None = Field(default=None, pattern=_HEX64)
     issued_at: datetime = Field(strict=False)
     by: str
+    signature: str | None = None
+    key_id: str | None = None
 
     @model_validator(mode="after")
     def _overlay_is_named_whole(self) -> Self:

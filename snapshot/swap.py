@@ -28,12 +28,14 @@ from snapshot.errors import (
     CurrentDamaged,
     HistoryDamaged,
     NoStore,
+    SignatureMissing,
     StoreLocked,
     StoreUnusable,
     wrapped_os_errors,
 )
 from snapshot.manifest import ListFacts, read_manifest
 from snapshot.overlay import EMPTY, Overlay
+from snapshot.signing import SigningKey
 from snapshot.store import Action, Current, HistoryEntry, Store
 
 #: How long a change waits for another one: swapping takes milliseconds.
@@ -58,9 +60,10 @@ class SnapshotFacts:
 class Swap:
     """What is live, while nobody else can change it, and the change. Made by `swapping`."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, signing_key: SigningKey | None) -> None:
         """Read what is live. `before` is None when nothing is, or when CURRENT is damaged."""
         self._store = store
+        self._signing_key = signing_key
         self.before: Current | None = None
         named: Current | HistoryEntry | None = None
         with suppress(NoStore):
@@ -86,7 +89,8 @@ class Swap:
             entry = self._store.history_entry(current.generation)
         except HistoryDamaged:  # the snapshot's own manifest knows it too
             manifest, _ = read_manifest(self._store.live_dir(current))
-            present = sorted(path.name for path in self._store.snapshots.iterdir())
+            with wrapped_os_errors("reading", self._store.snapshots):
+                present = sorted(path.name for path in self._store.snapshots.iterdir() if path.is_dir())
             return SnapshotFacts(
                 current.snapshot_id, current.manifest_sha256, manifest.entries, manifest.lists, present
             )
@@ -98,9 +102,15 @@ class Swap:
     ) -> Current:  # fmt: skip
         """Make a snapshot and an overlay live together. `overlay` is `self.overlay`, or made from it.
 
-        Raises StoreFull or StoreUnusable; then the old state is live.
+        Raises StoreFull or StoreUnusable, SignatureMissing when what is live is signed and there is no key to sign
+        with; then the old state is live.
         """
         store = self._store
+        if self.before is not None and self.before.signature is not None and self._signing_key is None:
+            raise SignatureMissing(
+                f"{store.current_file}: is signed (key {self.before.key_id}), so a change must be too, or services "
+                "refuse it: give --signing-key. Nothing was changed."
+            )
         generations = store.generations()
         before = self._live_generation(generations)
         generation = 1 + max([before, *generations])
@@ -111,6 +121,8 @@ class Swap:
             overlay_version=overlay.version, overlay_sha256=overlay.sha256,
             issued_at=datetime.now(UTC).replace(microsecond=0), by=by,
         )  # fmt: skip
+        if self._signing_key is not None:
+            current = self._signing_key.sign(current)
         entry = HistoryEntry(
             generation=generation, previous=before, previous_sha256=store.history_sha256(before) if before else None,
             action=action, at=current.issued_at, by=by, reason=reason, details=list(details),
@@ -138,20 +150,21 @@ class Swap:
         replace_file(store.overlay_file(version), overlay.encode())
         for old in versions[: -_RETAINED_OVERLAYS or None]:
             if old != self.overlay.version:
-                store.overlay_file(old).unlink(missing_ok=True)
+                with suppress(OSError):  # an old one more does no harm
+                    store.overlay_file(old).unlink(missing_ok=True)
         return overlay
 
 
 @contextmanager
-def swapping(store: Store) -> Iterator[Swap]:
-    """Hold the lock on CURRENT. Waits up to five seconds for another change.
+def swapping(store: Store, signing_key: SigningKey | None = None) -> Iterator[Swap]:
+    """Hold the lock on CURRENT, and sign what is swapped if there is a key. Waits five seconds for another change.
 
     Raises StoreLocked after that, NoStore when there is no such directory, StoreUnusable, and OverlayDamaged when the
     overlay in force cannot be read: a change must not lose what is in it.
     """
     fd = _lock(store)
     try:
-        yield Swap(store)
+        yield Swap(store, signing_key)
     finally:
         os.close(fd)  # closing frees the flock
 

@@ -12,6 +12,7 @@ import pytest
 import service.watch
 from service.live import Live
 from service.problems import Problem
+from service.trust import Trust
 from service.verified import VerifiedNotes
 from service.watch import Watch
 from snapshot.errors import FilterDamaged
@@ -23,7 +24,8 @@ from tests.service.snapshots import live_store, random_entries, write_current, w
 @asynccontextmanager
 async def watching(store: Path, state: Path) -> AsyncIterator[Live]:
     live = Live()
-    watch = Watch(Store(store), live, VerifiedNotes(state), asyncio.get_running_loop())
+    trust = Trust(Store(store), None, None)
+    watch = Watch(Store(store), live, VerifiedNotes(state), trust, asyncio.get_running_loop())
     watch.start()
     await asyncio.to_thread(watch.looked.wait, 5)
     try:

@@ -1,0 +1,164 @@
+"""Signatures on CURRENT: whoever can write to a store cannot make a service believe it.
+
+CURRENT names the manifest and the overlay by their SHA-256, and the manifest every file by its own, so one Ed25519
+signature over CURRENT vouches for everything that is live, and for which snapshot and overlay go together. The signed
+bytes are
+
+    hashwacht CURRENT v1 LF, then CURRENT's line as `Current.encode` writes it with signature and key_id null
+
+so nothing else that is ever signed with the same key can be taken for one.
+
+    hashwacht keys new FILE                     the private key, mode 0600, and FILE.pub
+    hashwacht compile … --signing-key FILE      whatever swaps CURRENT signs it
+    hashwacht serve … --trusted-keys FILE.pub   takes over nothing that is not signed by one of the keys in it
+
+A file of trusted keys may hold several, one PEM block after the other: two while a key is being replaced.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import os
+import re
+import stat
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final, Self
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+    load_pem_private_key,
+    load_pem_public_key,
+)
+
+from snapshot.errors import KeyUnusable, SignatureMissing, SignatureWrong
+from snapshot.store import Current
+
+_PREFIX: Final = b"hashwacht CURRENT v1\n"
+_PEM: Final = re.compile(rb"-----BEGIN [A-Z ]+-----.*?-----END [A-Z ]+-----", re.DOTALL)
+#: Others may not even read a private key.
+_LOOSE: Final = stat.S_IRWXG | stat.S_IRWXO
+_PRIVATE_MODE: Final = 0o600
+_PUBLIC_MODE: Final = 0o644
+#: A key file is some hundred bytes.
+_MAX_FILE_BYTES: Final = 64 * 1024
+
+
+def signed_bytes(current: Current) -> bytes:
+    """Give what a signature of CURRENT is over."""
+    return _PREFIX + current.model_copy(update={"signature": None, "key_id": None}).encode()
+
+
+def key_id_of(key: Ed25519PublicKey) -> str:
+    """Give the short name of a public key: the first 16 hex digits of its SHA-256."""
+    return hashlib.sha256(key.public_bytes(Encoding.Raw, PublicFormat.Raw)).hexdigest()[:16]
+
+
+class SigningKey:
+    """A private key, which signs what goes live."""
+
+    def __init__(self, key: Ed25519PrivateKey) -> None:
+        self._key = key
+        self.key_id = key_id_of(key.public_key())
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read a private key in PEM. Raises KeyUnusable, also when others than its owner have access to the file."""
+        raw = _read(path)
+        mode = path.stat().st_mode
+        if mode & _LOOSE:
+            raise KeyUnusable(
+                f"{path}: others have access to this private key (mode {stat.S_IMODE(mode):04o}); chmod 600 it, and "
+                "replace it if they may have read it"
+            )
+        try:
+            key = load_pem_private_key(raw, password=None)
+        except (ValueError, TypeError) as error:
+            raise KeyUnusable(f"{path}: is no private key in PEM without a password: {error}") from None
+        if not isinstance(key, Ed25519PrivateKey):
+            raise KeyUnusable(f"{path}: is a private key of another kind than Ed25519")
+        return cls(key)
+
+    def sign(self, current: Current) -> Current:
+        """Give CURRENT with its signature."""
+        signature = base64.b64encode(self._key.sign(signed_bytes(current))).decode()
+        return current.model_copy(update={"signature": signature, "key_id": self.key_id})
+
+
+class TrustedKeys:
+    """The public keys of which one must have signed CURRENT."""
+
+    def __init__(self, keys: Mapping[str, Ed25519PublicKey]) -> None:
+        self._keys = dict(keys)
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read public keys in PEM, one or more. Raises KeyUnusable."""
+        keys: dict[str, Ed25519PublicKey] = {}
+        for block in _PEM.findall(_read(path)):
+            try:
+                key = load_pem_public_key(block)
+            except ValueError as error:
+                raise KeyUnusable(f"{path}: holds what is no public key in PEM: {error}") from None
+            if not isinstance(key, Ed25519PublicKey):
+                raise KeyUnusable(f"{path}: holds a public key of another kind than Ed25519")
+            keys[key_id_of(key)] = key
+        if not keys:
+            raise KeyUnusable(f"{path}: holds no public key in PEM; `hashwacht keys new` writes one beside the private")
+        return cls(keys)
+
+    def require(self, current: Current, path: Path) -> None:
+        """Raise SignatureMissing or SignatureWrong unless one of the keys signed CURRENT, read from `path`."""
+        known = ", ".join(sorted(self._keys))
+        if current.signature is None or current.key_id is None:
+            raise SignatureMissing(f"{path}: is not signed, and only what is signed by {known} is trusted")
+        key = self._keys.get(current.key_id)
+        if key is None:
+            raise SignatureWrong(f"{path}: is signed by {current.key_id}, and only {known} is trusted")
+        try:
+            key.verify(base64.b64decode(current.signature, validate=True), signed_bytes(current))
+        except (InvalidSignature, binascii.Error):
+            raise SignatureWrong(
+                f"{path}: the signature of {current.key_id} does not hold: CURRENT was changed after it was signed"
+            ) from None
+
+
+def new_key(path: Path) -> str:
+    """Write a new private key to `path`, for its owner only, and the public one to `path`.pub; give the key id.
+
+    Neither file may exist. Raises KeyUnusable.
+    """
+    key = Ed25519PrivateKey.generate()
+    private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    public = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    _write(path.with_name(f"{path.name}.pub"), public, _PUBLIC_MODE)
+    _write(path, private, _PRIVATE_MODE)
+    return key_id_of(key.public_key())
+
+
+def _write(path: Path, content: bytes, mode: int) -> None:
+    try:
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+        with os.fdopen(fd, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(fd)
+    except FileExistsError:
+        raise KeyUnusable(f"{path}: is there already; a key is never overwritten") from None
+    except OSError as error:
+        raise KeyUnusable(f"{path}: cannot be written: {error.strerror}") from None
+
+
+def _read(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(_MAX_FILE_BYTES)
+    except OSError as error:
+        raise KeyUnusable(f"{path}: cannot be read: {error.strerror}") from None
