@@ -12,9 +12,12 @@ from loader.readers.csv_columns import CsvReader
 from loader.readers.hashdeep import HashdeepReader
 from loader.readers.hashsum import HashsumReader
 from loader.readers.hexlist import HexListReader
+from loader.readers.vics import VicsReader
 from loader.sources import ListFile
 
-_IN_ORDER: Final[tuple[Reader, ...]] = (HashdeepReader(), CsvReader(), HashsumReader(), HexListReader())
+_IN_ORDER: Final[tuple[Reader, ...]] = (
+    VicsReader(), HashdeepReader(), CsvReader(), HashsumReader(), HexListReader(),
+)  # fmt: skip
 
 #: Every reader by the name that --format takes, in the order in which they are asked to recognise a file.
 READERS: Final[Mapping[str, Reader]] = MappingProxyType({reader.name: reader for reader in _IN_ORDER})

@@ -75,5 +75,5 @@ def test_an_unknown_name_is_refused(tmp_path: Path) -> None:
 
 
 def test_the_order_of_recognition_is_fixed() -> None:
-    assert list(READERS) == ["hashdeep", "csv", "hashsum", "hex"]
+    assert list(READERS) == ["vics", "hashdeep", "csv", "hashsum", "hex"]
     assert all(reader.name == name for name, reader in READERS.items())
