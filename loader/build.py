@@ -45,6 +45,7 @@ from snapshot.labels import LabelClass, Tier
 from snapshot.manifest import ListFacts, Manifest
 from snapshot.pipeline import Follower, ahead
 from snapshot.publish import Published, Publisher
+from snapshot.signing import SigningKey
 from snapshot.store import Store
 from snapshot.writer import SnapshotWriter
 
@@ -113,8 +114,10 @@ class BuildResult:
     report: CompileReport
 
 
-def build(request: BuildRequest, progress: Progress | None = None) -> BuildResult:
-    """Compile lists into a snapshot and make it live.
+def build(
+    request: BuildRequest, progress: Progress | None = None, signing_key: SigningKey | None = None
+) -> BuildResult:
+    """Compile lists into a snapshot and make it live, signed if there is a key.
 
     Raises LoaderError for what is wrong with the lists and StoreError or DamageError for the store; then nothing was
     published. Cost: about 0.2 µs a line on two cores; memory as the request says, however long the lists are, but for
@@ -123,7 +126,7 @@ def build(request: BuildRequest, progress: Progress | None = None) -> BuildResul
     progress = progress or Silent()
     _keep_freed_memory()
     store = Store(request.store)
-    with Publisher(store) as publisher:
+    with Publisher(store, signing_key) as publisher:
         dropped = gate.refuse_lost_lists(store, request.list_ids, request.drop_lists)
         work = publisher.work_directory()
         with LabelTable(work) as labels, Spools(work, request.memory_mib << 20) as spools:

@@ -26,6 +26,7 @@ from loader.settings import PREFIX, LoaderSettings
 from snapshot.algorithms import ALGORITHMS
 from snapshot.errors import SnapshotError, StoreLocked
 from snapshot.labels import Tier
+from snapshot.signing import SigningKey
 
 EXIT_REFUSED: Final = 3
 EXIT_STORE: Final = 4
@@ -37,6 +38,10 @@ _LIST_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 store_option = click.option(
     "--store", type=click.Path(path_type=Path, file_okay=False), envvar="HASHWACHT_STORE", required=True,
     help="The directory that snapshots are published in.",
+)  # fmt: skip
+signing_key_option = click.option(
+    "--signing-key", "signing_key_file", type=click.Path(path_type=Path, dir_okay=False),
+    help="File of the private key that signs what goes live. [HASHWACHT_SIGNING_KEY]",
 )  # fmt: skip
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object for scripts.")
 
@@ -108,13 +113,14 @@ def _category(ctx: click.Context, param: click.Parameter, value: str) -> str:
     help="Of the Bloom filters: a lower one needs more memory. [default: 0.001]",
 )  # fmt: skip
 @click.option("--memory-mib", type=click.IntRange(64), help="Memory for sorting, in MiB. [default: 1024]")
+@signing_key_option
 @json_option
 @click.argument("files", nargs=-1, required=True, metavar="FILES...")
 def compile_command(
     store: Path, list_id: str, tier: str, category: str, format_name: str | None, algorithm: str | None,
     columns: dict[str, str], delimiter: str | None, drop_lists: Sequence[str], allow_empty: bool,
     max_bad_share: float | None, false_positive_rate: float | None, memory_mib: int | None,
-    as_json: bool, files: Sequence[str],
+    signing_key_file: Path | None, as_json: bool, files: Sequence[str],
 ) -> None:  # fmt: skip
     """Compile hash lists into a snapshot and make it live.
 
@@ -141,7 +147,7 @@ def compile_command(
     )
     began = time.monotonic()
     with named_errors(), Shown() as progress:
-        result = build(request, progress)
+        result = build(request, progress, load_signing_key(signing_key_file))
     _print_result(result, time.monotonic() - began, as_json=as_json)
 
 
@@ -180,6 +186,12 @@ def read_settings() -> LoaderSettings:
     except ValidationError as error:
         first = error.errors()[0]
         raise click.UsageError(f"{PREFIX}{str(first['loc'][0]).upper()}: {first['msg']}") from None
+
+
+def load_signing_key(file: Path | None) -> SigningKey | None:
+    """Give the key of --signing-key or HASHWACHT_SIGNING_KEY; None without either. Raises KeyUnusable."""
+    path = file or read_settings().signing_key
+    return None if path is None else SigningKey.load(path)
 
 
 def invoking_user() -> str:

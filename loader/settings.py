@@ -5,6 +5,7 @@ HASHWACHT_STORE is not here: it is the `--store` option's own variable, since ev
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Final
 
 from pydantic import Field
@@ -29,6 +30,10 @@ class LoaderSettings(BaseSettings):
         ge=1e-9,
         le=0.1,
         description="Share of unlisted digests that pass the Bloom filter and cost a look-up.",
+    )
+    signing_key: Path | None = Field(
+        default=None,
+        description="File of the private key that signs what goes live; see `hashwacht keys`.",
     )
     max_bad_share: float | None = Field(
         default=None,

@@ -10,7 +10,16 @@ from typing import Any, BinaryIO, Final
 
 import click
 
-from loader.cli import EXIT_REFUSED, invoking_user, json_option, named_errors, print_json, store_option
+from loader.cli import (
+    EXIT_REFUSED,
+    invoking_user,
+    json_option,
+    load_signing_key,
+    named_errors,
+    print_json,
+    signing_key_option,
+    store_option,
+)
 from loader.progress import Shown
 from snapshot.algorithms import ALGORITHMS, Algorithm
 from snapshot.errors import HexdigestError
@@ -141,10 +150,14 @@ def history(store: Path, as_json: bool) -> None:
 
 
 @click.command("rollback", short_help="Make an older snapshot live again, as a new generation.")
+@click.option("--reason", help="Why, for the history.")
+@signing_key_option
 @store_option
 @json_option
 @click.argument("snapshot_id", required=False, metavar="[ID]")
-def rollback(store: Path, as_json: bool, snapshot_id: str | None) -> None:
+def rollback(
+    store: Path, as_json: bool, snapshot_id: str | None, reason: str | None, signing_key_file: Path | None
+) -> None:
     """Make an older snapshot live again, as a new generation.
 
     ID is a snapshot_id as `history` shows it, or its first six or more digits; without it the snapshot of the
@@ -154,8 +167,8 @@ def rollback(store: Path, as_json: bool, snapshot_id: str | None) -> None:
         opened = Store(store)
         opened.read_current_bytes()  # a store that is none is not made by a rollback
         progress.stage("verifying", None)
-        with Publisher(opened) as publisher:
-            published = publisher.rollback(snapshot_id, by=invoking_user(), on_bytes=progress.advance)
+        with Publisher(opened, load_signing_key(signing_key_file)) as publisher:
+            published = publisher.rollback(snapshot_id, by=invoking_user(), reason=reason, on_bytes=progress.advance)
     current = published.current
     if as_json:
         print_json({"generation": current.generation, "snapshot_id": current.snapshot_id})

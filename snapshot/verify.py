@@ -37,7 +37,9 @@ class VerifyReport:
 
 
 def verify_store(store: Store, *, on_bytes: Callable[[int], None] = lambda count: None) -> VerifyReport:
-    """Check CURRENT, the history's chain and every file under snapshots/; never raises for damage, but reports it.
+    """Check CURRENT, its overlay, the history's chain and every file under snapshots/.
+
+    Never raises for damage, but reports it.
 
     Raises NoStore when there is nothing to check, StoreUnusable when it cannot be looked at. Cost: one SHA-256 over
     everything that is retained.
@@ -95,6 +97,10 @@ def _check_current(store: Store, report: VerifyReport) -> Current | None:
         report.damage.append(error)
         return None
     report.generation, report.snapshot_id = current.generation, current.snapshot_id
+    try:
+        store.overlay(current.overlay_version, current.overlay_sha256)
+    except SnapshotError as error:
+        report.damage.append(error)
     return current
 
 
@@ -107,8 +113,8 @@ def _check_history(store: Store, current: Current | None, report: VerifyReport) 
         report.damage.append(error)
         return []
     live = history[0]
-    if (live.snapshot_id, live.manifest_sha256, live.at, live.by) != (
-        current.snapshot_id, current.manifest_sha256, current.issued_at, current.by,
+    if (live.snapshot_id, live.manifest_sha256, live.overlay_sha256, live.at, live.by) != (
+        current.snapshot_id, current.manifest_sha256, current.overlay_sha256, current.issued_at, current.by,
     ):  # fmt: skip
         report.damage.append(
             CurrentDamaged(f"{store.current_file}: contradicts {store.history_file(current.generation)}")
