@@ -172,12 +172,14 @@ def check_bad_lines(report: CompileReport) -> None:
         lines, refused = sum(file.lines_read for file in files), sum(file.bad_line_count for file in files)
         if refused > share * lines:
             named = [bad for file in files for bad in file.bad_lines][:NAMED_BAD_LINES]
-            raise TooManyBadLines(_message(named, refused, lines, share, "refused"))
+            raise TooManyBadLines(_message(named, refused, lines, share, "refused", _unit_of(files)))
     for file in report.files:
         limit = max(_share(file), MAX_BAD_SHARE_OF_A_FILE)
         if file.bad_line_count > limit * file.lines_read:
             what = f"of {file.path} refused"
-            raise TooManyBadLines(_message(file.bad_lines, file.bad_line_count, file.lines_read, limit, what))
+            raise TooManyBadLines(
+                _message(file.bad_lines, file.bad_line_count, file.lines_read, limit, what, _unit_of([file]))
+            )
 
 
 def _share(file: FileReport) -> float:
@@ -200,12 +202,17 @@ def refuse_cut_files(report: CompileReport) -> None:
             )
 
 
-def _message(named: list[BadLine], refused: int, lines: int, limit: float, what: str) -> str:
-    more = [f"… and {refused - len(named):,} more lines"] if refused > len(named) else []
+def _unit_of(files: list[FileReport]) -> str:
+    units = {file.unit for file in files}
+    return f"{units.pop()}s" if len(units) == 1 else "lines and records"
+
+
+def _message(named: list[BadLine], refused: int, lines: int, limit: float, what: str, units: str) -> str:
+    more = [f"… and {refused - len(named):,} more {units}"] if refused > len(named) else []
     share = _percent(refused / max(lines, 1))
     return "\n  ".join(
         [
-            f"{refused:,} of {lines:,} lines {what} ({share}), the limit is {_percent(limit)}; nothing is published",
+            f"{refused:,} of {lines:,} {units} {what} ({share}), the limit is {_percent(limit)}; nothing is published",
             *map(str, named),
             *more,
             _REMEDY,

@@ -8,15 +8,20 @@ from typing import Final
 
 from loader.errors import UnknownFormat
 from loader.readers.base import Reader, ReadOptions
+from loader.readers.clamav import ClamavReader
 from loader.readers.csv_columns import CsvReader
 from loader.readers.hashdeep import HashdeepReader
 from loader.readers.hashsum import HashsumReader
 from loader.readers.hexlist import HexListReader
+from loader.readers.ncmec import NcmecReader
+from loader.readers.nsrl import NsrlSqliteReader
+from loader.readers.presets import PRESETS
 from loader.readers.vics import VicsReader
 from loader.sources import ListFile
 
 _IN_ORDER: Final[tuple[Reader, ...]] = (
-    VicsReader(), HashdeepReader(), CsvReader(), HashsumReader(), HexListReader(),
+    NsrlSqliteReader(), NcmecReader(), VicsReader(), HashdeepReader(), *PRESETS, CsvReader(),
+    HashsumReader(), ClamavReader(), HexListReader(),
 )  # fmt: skip
 
 #: Every reader by the name that --format takes, in the order in which they are asked to recognise a file.

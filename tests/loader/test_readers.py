@@ -75,5 +75,8 @@ def test_an_unknown_name_is_refused(tmp_path: Path) -> None:
 
 
 def test_the_order_of_recognition_is_fixed() -> None:
-    assert list(READERS) == ["vics", "hashdeep", "csv", "hashsum", "hex"]
+    assert list(READERS) == [
+        "nsrl-sqlite", "ncmec", "vics", "hashdeep", "nsrl", "misp",
+        "hashkeeper", "icse", "csv", "hashsum", "clamav", "hex",
+    ]  # fmt: skip
     assert all(reader.name == name for name, reader in READERS.items())
