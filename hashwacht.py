@@ -28,6 +28,8 @@ import click
 #: Subcommand → where its click command is, and its one-line help (a test holds both to the command's own).
 COMMANDS: Final = MappingProxyType({
     "compile": ("loader.cli:compile_command", "Compile hash lists into a snapshot and make it live."),
+    "inspect": ("loader.inspect_cli:inspect", "Say what list files hold, and print a lists.toml for them."),
+    "lists": ("loader.lists_cli:lists", "Show suppliers, deliveries and classes: on, off or waiting."),
     "approve": ("loader.overlay_cli:approve", "Switch classes of a list on."),
     "revoke": ("loader.overlay_cli:revoke", "Switch classes of a list off."),
     "suppress": ("loader.overlay_cli:suppress", "Make digests silent, whatever lists them."),
@@ -39,8 +41,12 @@ COMMANDS: Final = MappingProxyType({
     "verify": ("loader.store_cli:verify", "Check every byte of every published snapshot."),
     "show": ("loader.store_cli:show", "Show what is live: lists, classes, counts, sizes, filter rates."),
     "history": ("loader.store_cli:history", "Show what went live when, newest first."),
+    "diff": ("loader.lists_cli:diff", "Show what differs between two snapshots."),
     "rollback": ("loader.store_cli:rollback", "Make an older snapshot live again, as a new generation."),
     "lookup": ("loader.store_cli:lookup", "Look digests up in the live snapshot, offline."),
+    "test-list": (
+        "loader.lists_cli:test_list_command", "Write harmless files whose digests are on the public test list.",
+    ),
     "serve": ("service.cli:serve", "Answer match queries over HTTP."),
 })  # fmt: skip
 

@@ -11,6 +11,7 @@
     merge      repeats → one record, one label set        loader/merge.py
     write      blocks, filters, manifest                  snapshot/writer.py
     gate       a sample is found as serving will find it  loader/gate.py
+    gate       not more changed than was to be expected   loader/gate.py, loader/diff.py
     publish    rename, history, CURRENT                   snapshot/publish.py
 
 Spooling, and sorting with reading back what was spooled, are in a second thread (snapshot/pipeline.py), so that parsing
@@ -30,18 +31,21 @@ from typing import Literal
 import numpy as np
 
 from loader import gate, test_list
+from loader.diff_gate import refuse_diff
+from loader.gate import Comparison
 from loader.guard import Guard, trivial_digests
+from loader.inputs import Limits, ListInput
 from loader.label_numbers import KNOWN_GOOD, LabelTable
 from loader.merge import Mask, Merger, indexed_algorithm, sort_rows
 from loader.progress import Progress, Silent
 from loader.readers import choose_reader
-from loader.readers.base import Batch, ReadOptions, Withdrawn
+from loader.readers.base import Batch, Withdrawn
 from loader.report import CompileReport, FileReport, check_bad_lines, refuse_cut_files
 from loader.sources import ListFile
 from loader.spool import LABEL_BYTES, Spools, numbered_rows
 from snapshot.algorithms import ALGORITHMS, Algorithm
 from snapshot.hexdigest import ByteMatrix
-from snapshot.labels import LabelClass, Tier
+from snapshot.labels import LabelClass
 from snapshot.manifest import ListFacts, Manifest
 from snapshot.pipeline import Follower, ahead
 from snapshot.publish import Published, Publisher
@@ -54,39 +58,12 @@ _MAX_CLASSES_OF_SHORT_IDS = 16
 
 
 @dataclass(frozen=True, slots=True)
-class ListInput:
-    """One hash list: who it is from, how grave it is, and its files, in the order in which they are read.
-
-    `category` is for rows that name none. Without `tiers` every category has the `tier`; with it those that are in it
-    have theirs, `category` the `tier`, and any other is unknown. `deliveries` are the numbers of the deliveries that
-    the files belong to, 0 the oldest that counts (loader/lists_file.py); without it all are of one. A `known_good`
-    list is never listed: whatever is on it can be on no other (loader/guard.py).
-    """
-
-    list_id: str
-    tier: Tier
-    files: Sequence[str]
-    category: str = "default"
-    format: str | None = None
-    options: ReadOptions = field(default_factory=ReadOptions)
-    tiers: Mapping[str, Tier] | None = None
-    deliveries: Sequence[int] | None = None
-    known_good: bool = False
-    max_bad_share: float | None = None
-
-    def tier_of(self, category: str) -> Tier:
-        """Give the tier of a category."""
-        if self.tiers is None or category == self.category:
-            return self.tier
-        return self.tiers.get(category, Tier.UNKNOWN)
-
-
-@dataclass(frozen=True, slots=True)
 class BuildRequest:
     """All that a compile is told.
 
     `drop_lists` are the live lists that it may leave out. Of `approve_lists` every class with a known tier goes on with
-    it. `with_test_list`: the public test list too, approved (loader/test_list.py).
+    it. `with_test_list`: the public test list too, approved (loader/test_list.py). `limits` by list; `accept_diff` is
+    the reason for which changes beyond them are accepted. `check_only`: everything but publishing.
     """
 
     store: Path
@@ -99,6 +76,9 @@ class BuildRequest:
     drop_lists: Sequence[str] = ()
     approve_lists: Sequence[str] = ()
     with_test_list: bool = False
+    limits: Mapping[str, Limits] = field(default_factory=dict)
+    accept_diff: str | None = None
+    check_only: bool = False
 
     @property
     def list_ids(self) -> list[str]:
@@ -108,9 +88,11 @@ class BuildRequest:
 
 @dataclass(frozen=True, slots=True)
 class BuildResult:
-    """What a compile did: what went live, and what became of every line."""
+    """What a compile did: what went live (None: it was only a check), what it changed, what became of every line."""
 
-    published: Published
+    manifest: Manifest
+    published: Published | None
+    comparison: Comparison
     report: CompileReport
 
 
@@ -139,12 +121,19 @@ def build(
             add_trivial_files(spools)
             manifest = write_snapshot(work / "snapshot", request, labels, spools, facts, report, progress)
         gate.check_new_snapshot(work / "snapshot", manifest)
+        comparison = compare(store, work / "snapshot", manifest, request, progress)
+        if request.check_only:
+            return BuildResult(manifest, None, comparison, report)
+        if comparison.diff is not None and request.accept_diff is None:
+            refuse_diff(comparison.diff, comparison.findings)
         approved = [*request.approve_lists, *([test_list.LIST_ID] if request.with_test_list else [])]
+        directory = store.snapshot_dir(manifest.snapshot_id)  # where it is by then
         published = publisher.publish(
             work / "snapshot", manifest, by=request.by, dropped_lists=dropped,
-            change=lambda overlay: gate.approvals_after(overlay, manifest, request.by, approved),
+            reason=request.accept_diff, details=[f"accepted: {finding.text}" for finding in comparison.stopping],
+            change=lambda overlay: gate.overlay_after(overlay, manifest, directory, request.by, approved),
         )  # fmt: skip
-    return BuildResult(published, report)
+    return BuildResult(published.manifest, published, comparison, report)
 
 
 def read_lists(
@@ -274,7 +263,18 @@ def write_snapshot(
         # Counted from what came in: the spool has dropped repeats of a digest that comes very often.
         kept = sum(item.digests for item in facts if item.kind == "known-bad")
         report.merged = kept - guard.report.guarded_rows - guard.report.withdrawn_rows - merger.distinct
+        guarded, withdrawn = guard.report.by_list, guard.report.withdrawn_by_list
+        facts = [
+            item.model_copy(update={"guarded": guarded[item.list_id], "withdrawn": withdrawn[item.list_id]})
+            for item in facts
+        ]
         return writer.finish(classes=merger.class_facts(), lists=facts, merged=report.merged, on_bytes=progress.advance)
+
+
+def compare(store: Store, directory: Path, manifest: Manifest, request: BuildRequest, progress: Progress) -> Comparison:
+    """Gate: what the new snapshot changes against the live one, and what of it wants a word."""
+    progress.stage("comparing", None)
+    return gate.compare_with_live(store, directory, manifest, request.limits, progress.advance)
 
 
 def write_references(writer: SnapshotWriter, references: Spools, progress: Progress) -> None:

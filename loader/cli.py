@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import getpass
-import json
 import os
-import re
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final, NoReturn
+from typing import Any, Final, NoReturn
 
 import click
-import orjson
 from pydantic import ValidationError
 
-from loader.build import BuildRequest, BuildResult, ListInput, build
+from loader import test_list
+from loader.build import BuildRequest, build
+from loader.compile_report import print_result
 from loader.errors import LoaderError
+from loader.inputs import Limits, ListInput
+from loader.lists_file import LIST_ID, LIST_ID_RULE, read_lists_file
 from loader.progress import Shown
 from loader.readers import READERS
 from loader.readers.base import ReadOptions
@@ -33,8 +34,6 @@ EXIT_STORE: Final = 4
 EXIT_LOCKED: Final = 5
 EXIT_INTERRUPTED: Final = 130
 
-_LIST_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-
 store_option = click.option(
     "--store", type=click.Path(path_type=Path, file_okay=False), envvar="HASHWACHT_STORE", required=True,
     help="The directory that snapshots are published in.",
@@ -46,16 +45,15 @@ signing_key_option = click.option(
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object for scripts.")
 
 
-def _list_id(ctx: click.Context, param: click.Parameter, value: str | Sequence[str]) -> str | Sequence[str]:
-    for list_id in [value] if isinstance(value, str) else value:
-        if not _LIST_ID.fullmatch(list_id):
-            raise click.BadParameter(
-                f"{list_id!r}: 1 to 64 letters, digits, dots, dashes and underscores, the first a letter or digit."
-            )
+def _list_id(ctx: click.Context, param: click.Parameter, value: str | Sequence[str] | None) -> Any:
+    for list_id in [value] if isinstance(value, str) else value or ():
+        if not LIST_ID.fullmatch(list_id):
+            raise click.BadParameter(f"{list_id!r}: {LIST_ID_RULE}.")
     return value
 
 
-def _columns(ctx: click.Context, param: click.Parameter, value: Sequence[str]) -> dict[str, str]:
+def parse_columns(ctx: click.Context, param: click.Parameter, value: Sequence[str]) -> dict[str, str]:
+    """Give the columns of --column, by our names. Raises click.BadParameter."""
     ours = [*ALGORITHMS, "category", "reference"]
     columns: dict[str, str] = {}
     for item in value:
@@ -76,9 +74,13 @@ def _category(ctx: click.Context, param: click.Parameter, value: str) -> str:
 
 @click.command("compile", short_help="Compile hash lists into a snapshot and make it live.")
 @store_option
-@click.option("--list-id", required=True, callback=_list_id, help="Name of the list, as matches will report it.")
 @click.option(
-    "--tier", required=True, type=click.Choice([tier.value for tier in Tier]),
+    "--lists", "lists_file", type=click.Path(path_type=Path, dir_okay=False),
+    help="A lists file that describes every supplier (docs/lists-file.md); instead of --list-id, --tier and FILES.",
+)  # fmt: skip
+@click.option("--list-id", callback=_list_id, help="Name of the one list, as matches will report it.")
+@click.option(
+    "--tier", type=click.Choice([tier.value for tier in Tier]),
     help="How grave the list is. baseline and illegal make a match `block`, investigative `review`; "
     "other and unknown are compiled but never match.",
 )  # fmt: skip
@@ -96,18 +98,29 @@ def _category(ctx: click.Context, param: click.Parameter, value: str) -> str:
     "photodna is always declared.",
 )  # fmt: skip
 @click.option(
-    "--column", "columns", multiple=True, metavar="NAME=HEADER", callback=_columns,
+    "--column", "columns", multiple=True, metavar="NAME=HEADER", callback=parse_columns,
     help="CSV: our name (an algorithm, category, reference) = the header's. May be repeated.",
 )  # fmt: skip
 @click.option("--delimiter", help="CSV: the character between columns; without it guessed from the header.")
 @click.option(
+    "--with-test-list", is_flag=True,
+    help="The public test list too, and approved: digests of harmless files (hashwacht test-list) that are a match.",
+)  # fmt: skip
+@click.option(
     "--drop-list", "drop_lists", multiple=True, metavar="ID", callback=_list_id,
     help="A live list that this compile may leave out. A compile is a whole snapshot. May be repeated.",
 )  # fmt: skip
+@click.option(
+    "--accept-diff", metavar="REASON",
+    help="Publish although the new snapshot differs from the live one by more than the limits; for the history.",
+)  # fmt: skip
+@click.option("--by", help="Who compiles, for the history. [default: the invoking user]")
+@click.option("--check", "check_only", is_flag=True, help="Read, report and compare, but publish nothing.")
 @click.option("--allow-empty", is_flag=True, help="Publish even if there is not a single digest.")
 @click.option(
-    "--max-bad-share", type=click.FloatRange(0, 1), help="Share of lines that may be malformed. [default: 0.0001]"
-)
+    "--max-bad-share", type=click.FloatRange(0, 1),
+    help="Share of lines or records that may be malformed. [default: 0.0001 of the lines, no record]",
+)  # fmt: skip
 @click.option(
     "--false-positive-rate", type=click.FloatRange(1e-9, 0.1),
     help="Of the Bloom filters: a lower one needs more memory. [default: 0.001]",
@@ -115,68 +128,74 @@ def _category(ctx: click.Context, param: click.Parameter, value: str) -> str:
 @click.option("--memory-mib", type=click.IntRange(64), help="Memory for sorting, in MiB. [default: 1024]")
 @signing_key_option
 @json_option
-@click.argument("files", nargs=-1, required=True, metavar="FILES...")
+@click.argument("files", nargs=-1, metavar="[FILES...]")
 def compile_command(
-    store: Path, list_id: str, tier: str, category: str, format_name: str | None, algorithm: str | None,
-    columns: dict[str, str], delimiter: str | None, drop_lists: Sequence[str], allow_empty: bool,
-    max_bad_share: float | None, false_positive_rate: float | None, memory_mib: int | None,
+    store: Path, lists_file: Path | None, list_id: str | None, tier: str | None, category: str,
+    format_name: str | None, algorithm: str | None, columns: dict[str, str], delimiter: str | None,
+    with_test_list: bool, drop_lists: Sequence[str], accept_diff: str | None, by: str | None, check_only: bool,
+    allow_empty: bool, max_bad_share: float | None, false_positive_rate: float | None, memory_mib: int | None,
     signing_key_file: Path | None, as_json: bool, files: Sequence[str],
 ) -> None:  # fmt: skip
     """Compile hash lists into a snapshot and make it live.
 
-    FILES are hex lists, hashsum files (md5sum, sha256sum, …, also BSD style), hashdeep files or CSV, plain, .gz or
-    .zst; `-` reads standard input. The result is a whole new snapshot, live at once in every service that watches
-    the store; until then the old one is.
+    Lists come from a lists file, or as one list from the command line: FILES with --list-id and --tier, in any format
+    that `hashwacht inspect` recognises, plain, .gz or .zst; `-` reads standard input. The result is a whole new
+    snapshot, live at once in every service that watches the store; until then the old one is.
+
+    From a lists file nothing is a match before it is approved (hashwacht approve), and a change beyond the limits
+    stops. With --list-id and --tier, the list is approved, and what it changes is accepted, by whoever runs this.
     """
     if delimiter is not None and len(delimiter) != 1:
         raise click.BadParameter("is one character.", param_hint="--delimiter")
     if files.count("-") > 1:
         raise click.BadParameter("standard input can be read only once.", param_hint="FILES")
+    _check_form(lists_file, list_id, tier, files, with_test_list=with_test_list)
     settings = read_settings()
-    options = ReadOptions(ALGORITHMS[algorithm] if algorithm else None, columns, delimiter)
-    request = BuildRequest(
-        store=store,
-        lists=[ListInput(list_id, Tier(tier), files, category, format_name, options)],
-        by=invoking_user(),
-        false_positive_rate=settings.false_positive_rate if false_positive_rate is None else false_positive_rate,
-        max_bad_share=settings.max_bad_share if max_bad_share is None else max_bad_share,
-        memory_mib=settings.memory_mib if memory_mib is None else memory_mib,
-        allow_empty=allow_empty,
-        drop_lists=drop_lists,
-        approve_lists=[list_id],
-    )
     began = time.monotonic()
     with named_errors(), Shown() as progress:
+        lists: Sequence[ListInput] = ()
+        limits: Mapping[str, Limits] = {}
+        if lists_file is not None:
+            found = read_lists_file(lists_file)
+            lists, limits = found.lists, found.limits
+        elif list_id is not None and tier is not None:
+            options = ReadOptions(ALGORITHMS[algorithm] if algorithm else None, columns, delimiter)
+            lists = [ListInput(list_id, Tier(tier), files, category, format_name, options)]
+            accept_diff = accept_diff or "compiled with --list-id and --tier"
+        request = BuildRequest(
+            store=store,
+            lists=lists,
+            by=by or invoking_user(),
+            false_positive_rate=settings.false_positive_rate if false_positive_rate is None else false_positive_rate,
+            max_bad_share=settings.max_bad_share if max_bad_share is None else max_bad_share,
+            memory_mib=settings.memory_mib if memory_mib is None else memory_mib,
+            allow_empty=allow_empty,
+            drop_lists=drop_lists,
+            approve_lists=[] if list_id is None else [list_id],
+            with_test_list=with_test_list,
+            limits=limits,
+            accept_diff=accept_diff,
+            check_only=check_only,
+        )
         result = build(request, progress, load_signing_key(signing_key_file))
-    _print_result(result, time.monotonic() - began, as_json=as_json)
+    print_result(result, time.monotonic() - began, as_json=as_json)
 
 
-def _print_result(result: BuildResult, seconds: float, *, as_json: bool) -> None:
-    published, report = result.published, result.report
-    manifest, current = published.manifest, published.current
-    if as_json:
-        print_json({
-            "generation": current.generation, "snapshot_id": current.snapshot_id,
-            "already_there": published.already_there, "entries": manifest.entries,
-            "algorithms": {name: facts.entries for name, facts in manifest.algorithms.items()},
-            "bytes": manifest.total_bytes, "files": len(report.files), "empty_files": report.empty_files,
-            "lines": report.lines_read, "digests": report.digest_count, "merged": report.merged,
-            "refused": report.refused, "bad_lines": [str(bad) for bad in report.bad_lines],
-            "removed_snapshots": list(published.removed), "seconds": round(seconds, 3),
-        })  # fmt: skip
-        return
-    for bad in report.bad_lines:
-        click.echo(f"refused: {bad}", err=True)
-    empty = f" ({len(report.empty_files):,} of them empty)" if report.empty_files else ""
-    click.echo(
-        f"read      {len(report.files):,} files{empty}, {report.lines_read:,} lines: {report.digest_count:,} digests, "
-        f"{report.refused:,} lines refused"
-    )
-    kinds = ", ".join(f"{facts.entries:,} {name}" for name, facts in manifest.algorithms.items()) or "nothing"
-    each = f", {manifest.total_bytes / manifest.entries:.1f} bytes each" if manifest.entries else ""
-    click.echo(f"compiled  {kinds}; {report.merged:,} repeats merged; {manifest.total_bytes / 1e6:,.1f} MB{each}")
-    what = " (the same as before: only CURRENT moved)" if published.already_there else ""
-    click.echo(f"live      generation {current.generation}, snapshot {current.snapshot_id}{what}, {seconds:.1f} s")
+def _check_form(
+    lists_file: Path | None, list_id: str | None, tier: str | None, files: Sequence[str], *, with_test_list: bool
+) -> None:
+    """Raise click.UsageError unless the command line is of one of the two forms."""
+    if lists_file is not None:
+        if list_id is not None or tier is not None or files:
+            raise click.UsageError("--lists describes every list: leave --list-id, --tier and FILES away.")
+    elif list_id is not None or tier is not None or files:
+        for name, given in (("--list-id", list_id), ("--tier", tier), ("FILES", files)):
+            if not given:
+                raise click.UsageError(f"{name} is missing; or describe the lists in a lists file, with --lists.")
+    elif not with_test_list:
+        raise click.UsageError("say what to compile: --lists FILE, or --list-id, --tier and FILES.")
+    if list_id == test_list.LIST_ID:
+        raise click.UsageError(f"{list_id} is the public test list; take it in with --with-test-list.")
 
 
 def read_settings() -> LoaderSettings:
@@ -221,12 +240,3 @@ def named_errors() -> Iterator[None]:
 def _fail(error: Exception, reason: str, code: int) -> NoReturn:
     click.echo(f"error [{reason}]: {error}", err=True)
     sys.exit(code)
-
-
-def print_json(value: object) -> None:
-    """Print one JSON value."""
-    try:
-        encoded = orjson.dumps(value, option=orjson.OPT_INDENT_2).decode()
-    except orjson.JSONEncodeError:  # a file name or argument that is no UTF-8: lone surrogates, which json escapes
-        encoded = json.dumps(value, indent=2)
-    click.echo(encoded)

@@ -12,14 +12,16 @@ keeps a wrong hash alive.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import Any
 
 from loader.errors import ClassUnknown, KnownGood, NothingToChange
 from snapshot.algorithms import ALGORITHMS, Algorithm
-from snapshot.labels import Label, LabelClass, Tier
+from snapshot.errors import SnapshotError
+from snapshot.labels import ACTING_TIERS, Label, LabelClass, Tier, label_set
 from snapshot.manifest import ClassFacts
 from snapshot.overlay import Addition, Approval, Overlay, Suppression
 from snapshot.reader import Snapshot, read_trusted_manifest
@@ -37,7 +39,7 @@ class By:
     reason: str = ""
     at: datetime = field(default_factory=lambda: datetime.now(UTC).replace(microsecond=0))
 
-    def fields(self) -> dict[str, object]:
+    def fields(self) -> dict[str, Any]:
         """Give the fields of an overlay's entry."""
         return {"by": self.name, "reason": self.reason, "at": self.at}
 
@@ -53,13 +55,18 @@ class Sibling:
 
 @dataclass(slots=True)
 class Suppressed:
-    """What a suppression did: CURRENT, digests that are suppressed now and were not, and what they were listed as."""
+    """What a suppression did: CURRENT, digests that are suppressed now and were not, and what they were listed as.
+
+    `siblings` are those that were not suppressed yet. `failed` is why labels or siblings are not known, or the siblings
+    not taken along: the digests that were named are suppressed all the same.
+    """
 
     current: Current
     new: list[Digest]
     labels: dict[Digest, tuple[Label, ...]] = field(default_factory=dict)
     siblings: list[Sibling] = field(default_factory=list)
     siblings_taken: bool = False
+    failed: SnapshotError | None = None
 
 
 def approve(store: Store, list_id: str, category: str | None, by: By) -> tuple[Current, list[ClassFacts]]:
@@ -67,7 +74,7 @@ def approve(store: Store, list_id: str, category: str | None, by: By) -> tuple[C
 
     Raises ClassUnknown for a list or category that is not live or whose tier is unknown, NothingToChange if all are on.
     """
-    with swapping(store) as swap:
+    with _changing(store) as swap:
         classes = _classes(store, list_id, category)
         unknown = [facts for facts in classes if facts.tier is Tier.UNKNOWN]
         if category is not None and unknown:
@@ -92,7 +99,7 @@ def revoke(store: Store, list_id: str, category: str | None, by: By) -> tuple[Cu
 
     Raises NothingToChange if none is on.
     """
-    with swapping(store) as swap:
+    with _changing(store) as swap:
         gone = [
             each for each in sorted(swap.overlay.approved)
             if each.list_id == list_id and category in (None, each.category)
@@ -109,37 +116,38 @@ def suppress(store: Store, digests: Sequence[Digest], by: By, *, with_siblings: 
 
     The digests are suppressed first, in a swap of their own, and the siblings in a second one. Digests that are not
     listed are suppressed too: a list may bring them tomorrow. Raises NothingToChange if all are suppressed already and
-    there is no sibling to take along.
+    there is no sibling to take along. What goes wrong once the first swap is done is told, not raised.
     """
     current, new = _suppress(store, digests, by, f"{_counted(digests)} named")
     done = Suppressed(current, new)
-    with _live(store, current) as snapshot:
-        for digest in digests:
-            done.labels[digest] = _labels(snapshot, digest)
-        done.siblings = list(_siblings(snapshot, done.labels, set(digests)))
-    if with_siblings and done.siblings:
-        taken = list(dict.fromkeys(sibling.digest for sibling in done.siblings))
-        done.current, also_new = _suppress(store, taken, by, f"{_counted(taken)}, siblings of those named before")
-        done.new += also_new
-        done.siblings_taken = True
-    if not done.new:
+    try:
+        _find_siblings(store, digests, done)
+        if with_siblings and done.siblings:
+            taken = list(dict.fromkeys(sibling.digest for sibling in done.siblings))
+            done.current, also_new = _suppress(store, taken, by, f"{_counted(taken)}, siblings of those named before")
+            done.new += also_new
+            done.siblings_taken = True
+    except SnapshotError as error:
+        done.failed = error
+    if not done.new and done.failed is None:
         raise NothingToChange("all of these digests are suppressed already.")
     return done
 
 
 def digests_of_reference(store: Store, list_id: str, reference: str) -> list[Digest]:
-    """Give the digests that a list has under a reference. Raises ClassUnknown when there is none."""
+    """Give the digests that a list has under a reference, additions included. Raises ClassUnknown if there is none."""
     current = store.current()
+    overlay = store.overlay(current.overlay_version, current.overlay_sha256)
     with _live(store, current) as snapshot:
-        found = snapshot.digests_of(list_id, reference)
+        found = _digests_under(snapshot, overlay, list_id, reference)
     if not found:
-        raise ClassUnknown(f"{list_id}: has no entry with the reference {reference!r} in the live snapshot.")
+        raise ClassUnknown(f"{list_id}: has no entry with the reference {reference!r}, nor has it any addition.")
     return found
 
 
 def unsuppress(store: Store, digests: Sequence[Digest], by: By) -> tuple[Current, int]:
     """Lift suppressions; give how many there were. Raises NothingToChange if none of the digests is suppressed."""
-    with swapping(store) as swap:
+    with _changing(store) as swap:
         overlay = swap.overlay.without_suppressions((a.name, digest.hex()) for a, digest in digests)
         if overlay is swap.overlay:
             raise NothingToChange("none of these digests is suppressed.")
@@ -152,25 +160,36 @@ def add(
 ) -> tuple[Current, LabelClass]:
     """List digests on top of the live snapshot, in a class that is approved.
 
-    Raises ClassUnknown if it is not, or if no list with a digest's algorithm is live; KnownGood for a known-good
-    digest; NothingToChange if all are added already.
+    Raises ClassUnknown if it is not, if its tier leads to nothing, or if no list with a digest's algorithm is live;
+    KnownGood for a known-good digest; NothingToChange for a suppressed one, or if all are added already. A message
+    names the place of a digest among those given.
     """
-    with swapping(store) as swap:
+    with _changing(store) as swap:
         matching = [
             each for each in sorted(swap.overlay.approved) if (each.list_id, each.category) == (list_id, category)
         ]
         if not matching:
             raise ClassUnknown(f"{_shown(list_id, category)}: is not approved, so the digests would not be a match.")
         label_class = matching[-1]
-        current = store.current()
-        with _live(store, current) as snapshot:
-            for algorithm, digest in digests:
+        if label_class.tier not in ACTING_TIERS:
+            raise ClassUnknown(
+                f"{_shown(list_id, category)}: its tier is {label_class.tier}, so the digests would not be a match."
+            )
+        suppressed = _suppressed(swap.overlay)
+        with _live(store, store.current()) as snapshot:
+            for place, (algorithm, digest) in enumerate(digests, start=1):
+                shown = f"digest {place} of {len(digests)} ({algorithm.name})"
                 if algorithm.name not in snapshot.tables:
-                    raise ClassUnknown(f"no list with {algorithm.name} is live, so nobody would look this digest up.")
+                    raise ClassUnknown(f"{shown}: no list with {algorithm.name} is live, so nobody would look it up.")
                 if snapshot.is_known_good(algorithm, digest):
                     raise KnownGood(
-                        f"{algorithm.name} {digest.hex()}: is known good (a trivial file, or on a known-good list), so "
-                        "innocent files would match. Nothing was added."
+                        f"{shown}: is known good (a trivial file, or on a known-good list), so innocent files would "
+                        "match. Nothing was added."
+                    )
+                if (algorithm, digest) in suppressed:
+                    raise NothingToChange(
+                        f"{shown}: is suppressed, so it would not be a match. Nothing was added; "
+                        "`hashwacht unsuppress` lifts that first."
                     )
         overlay = swap.overlay.with_additions(
             Addition(
@@ -188,7 +207,7 @@ def add(
 def remove(store: Store, digests: Sequence[Digest], by: By) -> tuple[Current, int]:
     """Take additions back; give how many there were. Raises NothingToChange if none of the digests was added."""
     wanted = {(a.name, digest.hex()) for a, digest in digests}
-    with swapping(store) as swap:
+    with _changing(store) as swap:
         overlay = swap.overlay.without_additions(lambda each: (each.algorithm, each.digest) in wanted)
         if overlay is swap.overlay:
             raise NothingToChange("none of these digests was added.")
@@ -197,15 +216,27 @@ def remove(store: Store, digests: Sequence[Digest], by: By) -> tuple[Current, in
 
 
 def _suppress(store: Store, digests: Sequence[Digest], by: By, what: str) -> tuple[Current, list[Digest]]:
-    with swapping(store) as swap:
-        known = {(each.algorithm, each.digest) for each in swap.overlay.suppressions}
-        new = [(a, digest) for a, digest in dict.fromkeys(digests) if (a.name, digest.hex()) not in known]
+    with _changing(store) as swap:
+        known = _suppressed(swap.overlay)
+        new = [digest for digest in dict.fromkeys(digests) if digest not in known]
         if not new:
             return store.current(), []
         overlay = swap.overlay.with_suppressions(
             Suppression(algorithm=a.name, digest=digest.hex(), **by.fields()) for a, digest in new
         )
         return _commit(swap, "suppress", overlay, by, [what]), new
+
+
+@contextmanager
+def _changing(store: Store) -> Iterator[Swap]:
+    """Hold the lock on CURRENT, of a store in which something is live: a directory that is no store stays as it is."""
+    store.read_current_bytes()
+    with swapping(store) as swap:
+        yield swap
+
+
+def _suppressed(overlay: Overlay) -> set[Digest]:
+    return {(ALGORITHMS[each.algorithm], each.raw()) for each in overlay.suppressions}
 
 
 def _commit(swap: Swap, action: Action, overlay: Overlay, by: By, details: Sequence[str]) -> Current:
@@ -247,18 +278,45 @@ def _live(store: Store, current: Current) -> Iterator[Snapshot]:
         yield snapshot
 
 
-def _labels(snapshot: Snapshot, digest: Digest) -> tuple[Label, ...]:
+def _find_siblings(store: Store, digests: Sequence[Digest], done: Suppressed) -> None:
+    """Fill in what the digests are listed as, and their siblings."""
+    overlay = store.overlay(done.current.overlay_version, done.current.overlay_sha256)
+    with _live(store, done.current) as snapshot:
+        for digest in digests:
+            done.labels[digest] = _labels(snapshot, overlay, digest)
+        done.siblings = list(_siblings(snapshot, overlay, done.labels))
+
+
+def _labels(snapshot: Snapshot, overlay: Overlay, digest: Digest) -> tuple[Label, ...]:
+    """Give what a digest is listed as, by the snapshot and by additions."""
     table = snapshot.tables.get(digest[0].name)
     label_set_id = table.find(digest[1]) if table is not None else None
-    return () if label_set_id is None else snapshot.labels(label_set_id)
+    listed = () if label_set_id is None else snapshot.labels(label_set_id)
+    named = digest[0].name, digest[1].hex()
+    added = [each.label for each in overlay.additions if (each.algorithm, each.digest) == named]
+    return label_set([*listed, *added])
 
 
-def _siblings(snapshot: Snapshot, labels: dict[Digest, tuple[Label, ...]], named: set[Digest]) -> Iterator[Sibling]:
-    """Yield the other digests under the references that the named ones have."""
+def _digests_under(snapshot: Snapshot, overlay: Overlay, list_id: str, reference: str) -> list[Digest]:
+    """Give the digests under a reference, of the snapshot and of additions, each once."""
+    try:
+        found = snapshot.digests_of(list_id, reference)
+    except UnicodeEncodeError:  # from a command line that is no UTF-8, which no list can have
+        return []
+    added = [
+        (ALGORITHMS[each.algorithm], each.raw())
+        for each in overlay.additions if (each.list_id, each.reference) == (list_id, reference)
+    ]  # fmt: skip
+    return list(dict.fromkeys([*found, *added]))
+
+
+def _siblings(snapshot: Snapshot, overlay: Overlay, labels: Mapping[Digest, tuple[Label, ...]]) -> Iterator[Sibling]:
+    """Yield the digests under the references of those in `labels` that are not suppressed."""
+    suppressed = _suppressed(overlay)
     references = dict.fromkeys(
         (label.list_id, label.reference) for each in labels.values() for label in each if label.reference is not None
     )
     for list_id, reference in references:
-        for digest in snapshot.digests_of(list_id, reference):
-            if digest not in named:
+        for digest in _digests_under(snapshot, overlay, list_id, reference):
+            if digest not in suppressed:
                 yield Sibling(digest, list_id, reference)

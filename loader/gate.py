@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
+from loader.diff import SnapshotDiff, diff_snapshots
+from loader.diff_gate import Finding, check_diff
 from loader.errors import EmptyResult, LiveListMissing
+from loader.inputs import Limits
+from snapshot.algorithms import ALGORITHMS
 from snapshot.errors import (
     CurrentDamaged,
     DamageError,
@@ -21,7 +27,7 @@ from snapshot.errors import (
 from snapshot.labels import LabelClass, Tier
 from snapshot.manifest import Manifest, filter_file, read_manifest
 from snapshot.overlay import Approval, Overlay
-from snapshot.reader import Snapshot, check_sizes, read_trusted_manifest
+from snapshot.reader import Snapshot, check_sizes, is_known_good, read_trusted_manifest
 from snapshot.store import Store
 
 #: Entries of each algorithm that are looked up in a new snapshot before it goes live.
@@ -75,8 +81,56 @@ def refuse_empty(rows: int, files: Iterable[str], *, allow_empty: bool) -> None:
         raise EmptyResult(f"{said}: not a single digest. If an empty snapshot is what you want, add --allow-empty.")
 
 
-def approvals_after(overlay: Overlay, manifest: Manifest, by: str, approve_lists: Collection[str]) -> Overlay:
-    """Give the overlay that a new snapshot goes live with.
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """A new snapshot beside the live one. `diff` is None when they hold the same, or could not be compared."""
+
+    diff: SnapshotDiff | None = None
+    findings: Sequence[Finding] = ()
+    not_compared: str | None = None  # why, in words
+
+    @property
+    def stopping(self) -> list[Finding]:
+        """The findings that stop a publish unless they are accepted."""
+        return [finding for finding in self.findings if finding.stops]
+
+
+def compare_with_live(
+    store: Store, directory: Path, manifest: Manifest, limits: Mapping[str, Limits], on_records: Callable[[int], None]
+) -> Comparison:
+    """Compare a new snapshot with the live one. Cost: 0.05 µs a record of both together.
+
+    A live snapshot that is damaged cannot be compared with, and is replaced all the same: compiling again is how damage
+    is repaired. Raises EntriesDamaged for the new one.
+    """
+    _, manifest_sha256 = read_manifest(directory)
+    with ExitStack() as stack:
+        new = stack.enter_context(Snapshot(directory, manifest, manifest_sha256))
+        try:
+            current = store.current()
+            if current.snapshot_id == manifest.snapshot_id:
+                return Comparison()
+            old = stack.enter_context(Snapshot.open(store.live_dir(current), current.manifest_sha256))
+        except NoStore:
+            diff = diff_snapshots(None, new, on_records=on_records)
+            return Comparison(diff, check_diff(diff, limits=limits, old=None, new=manifest))
+        except (CurrentDamaged, DamageError, SnapshotMissing) as error:
+            return Comparison(not_compared=str(error))
+        try:
+            diff = diff_snapshots(old, new, on_records=on_records)
+        except EntriesDamaged as error:
+            if error.path.parent == directory:
+                raise
+            return Comparison(not_compared=str(error))
+        return Comparison(diff, check_diff(diff, limits=limits, old=old.manifest, new=manifest))
+
+
+def overlay_after(
+    overlay: Overlay, manifest: Manifest, directory: Path, by: str, approve_lists: Collection[str]
+) -> Overlay:
+    """Give the overlay that a new snapshot in `directory` goes live with.
+
+    An addition that is known good by now is taken back, as `add` would have refused it.
 
     A class is approved with its tier: where a category has another tier now, or its list is gone, the approval of the
     old class is revoked, so that going back to that tier is not silently on again. Of `approve_lists` all classes go
@@ -90,7 +144,9 @@ def approvals_after(overlay: Overlay, manifest: Manifest, by: str, approve_lists
             return True
         return approved not in classes and (approved.list_id, approved.category) in tiers
 
-    overlay = overlay.without_approvals(is_stale)
+    overlay = overlay.without_approvals(is_stale).without_additions(
+        lambda each: is_known_good(directory, manifest, ALGORITHMS[each.algorithm], each.raw())
+    )
     at = datetime.now(UTC).replace(microsecond=0)
     return overlay.with_approvals(
         Approval(**each._asdict(), by=by, at=at, reason="compiled with its tier named")

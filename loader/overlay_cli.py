@@ -12,8 +12,9 @@ from typing import Any, Final, TypeVar
 import click
 
 from loader import corrections
-from loader.cli import invoking_user, json_option, named_errors, print_json, store_option
-from loader.corrections import By, Digest, Sibling
+from loader.cli import invoking_user, json_option, named_errors, store_option
+from loader.corrections import By, Digest, Suppressed
+from loader.printing import print_json
 from snapshot.algorithms import ALGORITHMS, MD5, SHA1, SHA256, SHA512
 from snapshot.errors import HexdigestError
 from snapshot.hexdigest import algorithm_of, parse_digest
@@ -27,8 +28,12 @@ _READ_BYTES: Final = 1 << 20
 _OF_SNAPSHOTS: Final = ("compile", "rollback")
 
 
+def _is_text(value: str) -> bool:
+    return bool(value.strip()) and len(value) <= MAX_TEXT and value.isprintable()
+
+
 def _text(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
-    if value is not None and (not value.strip() or len(value) > MAX_TEXT or not value.isprintable()):
+    if value is not None and not _is_text(value):
         raise click.BadParameter(f"1 to {MAX_TEXT:,} printable characters.")
     return value
 
@@ -64,12 +69,12 @@ def read_digests(
 ) -> list[Digest]:
     """Give the digests that a command line names, each once. Raises click.UsageError for what is none."""
     found: list[Digest] = []
-    for text in texts:
+    for place, text in enumerate(texts, start=1):
         try:
             declared = ALGORITHMS[algorithm] if algorithm else algorithm_of(text)
             found.append((declared, parse_digest(text, declared)))
         except HexdigestError as error:
-            raise click.UsageError(f"{text!r} {error}.") from None
+            raise click.UsageError(f"digest {place} of {len(texts)} {error}.") from None
     for item in references:
         list_id, colon, reference = item.partition(":")
         if not colon or not list_id or not reference:
@@ -96,7 +101,10 @@ def digests_of_file(path: Path) -> list[Digest]:
 
 
 def _by(name: str | None, reason: str | None = None) -> By:
-    return By(name or invoking_user(), reason or "")
+    name = name or invoking_user()
+    if not _is_text(name):  # from the environment
+        raise click.UsageError("the invoking user's name is not printable text: give --by.")
+    return By(name, reason or "")
 
 
 def _facts(current: Current) -> dict[str, object]:
@@ -139,7 +147,10 @@ def approve(store: Path, list_id: str, category: str | None, by: str, reason: st
 @store_option
 @json_option
 def revoke(store: Path, list_id: str, category: str | None, by: str | None, reason: str, as_json: bool) -> None:
-    """Switch classes of a list off: nothing of them is a match from now on. Live at once."""
+    """Switch classes of a list off.
+
+    Nothing of them is a match from now on. Live at once.
+    """
     with named_errors():
         current, classes = corrections.revoke(Store(store), list_id, category, _by(by, reason))
     if as_json:
@@ -164,7 +175,7 @@ def suppress(
     """Make digests silent, whatever lists them.
 
     Live in every service within two seconds, and until it is lifted: no compile and no rollback brings a suppressed
-    digest back. A file has other digests too, and still matches by those if they are listed; they are named.
+    digest back. A file has other digests too, and may still match by those if they are listed; they are named.
     """
     with named_errors():
         opened = Store(store)
@@ -182,25 +193,34 @@ def suppress(
             ],
             "siblings_suppressed": done.siblings_taken,
         })  # fmt: skip
-        return
+    else:
+        _say_suppressed(done)
+    if done.failed is not None:  # what was asked for has happened; what is said of it is not whole
+        with named_errors():
+            raise done.failed
+
+
+def _say_suppressed(done: Suppressed) -> None:
+    siblings = {sibling.digest: sibling for sibling in done.siblings}
     for digest in done.new:
-        labels = "; ".join(" / ".join(_label(label).values()) for label in done.labels.get(digest, ()))
-        click.echo(f"suppressed  {digest[1].hex()}  {digest[0].name}  {labels or 'not listed in the live snapshot'}")
-    _say_siblings(done.siblings, taken=done.siblings_taken)
-    if not done.siblings and not any(label.reference for labels in done.labels.values() for label in labels):
-        click.echo("siblings    unknown: the entries have no reference, so their other digests cannot be told")
+        if digest in done.labels:
+            said = "; ".join(" / ".join(_label(label).values()) for label in done.labels[digest]) or "not listed"
+        elif digest in siblings:
+            said = f"sibling, {siblings[digest].list_id} / {siblings[digest].reference}"
+        else:
+            said = "what lists it could not be read"
+        click.echo(f"suppressed  {digest[1].hex()}  {digest[0].name}  {said}")
+    if not done.siblings_taken:
+        for sibling in done.siblings:
+            algorithm, digest_bytes = sibling.digest
+            click.echo(
+                f"sibling     {digest_bytes.hex()}  {algorithm.name}  {sibling.list_id} / {sibling.reference}: not "
+                "suppressed; take it along with --with-siblings"
+            )
+    alone = sum(1 for labels in done.labels.values() if labels and not any(label.reference for label in labels))
+    if alone:
+        click.echo(f"siblings    unknown of {alone}: the entries have no reference, which would tell other digests")
     _live(done.current)
-
-
-def _say_siblings(siblings: Sequence[Sibling], *, taken: bool) -> None:
-    if taken:
-        return
-    for sibling in siblings:
-        algorithm, digest = sibling.digest
-        click.echo(
-            f"sibling     {digest.hex()}  {algorithm.name}  {sibling.list_id} / {sibling.reference}: still a match; "
-            "take it along with --with-siblings"
-        )
 
 
 @click.command("unsuppress", short_help="Lift suppressions.")
@@ -213,7 +233,10 @@ def unsuppress(
     store: Path, texts: Sequence[str], algorithm: str | None, references: Sequence[str], files: Sequence[Path],
     reason: str, by: str | None, as_json: bool,
 ) -> None:  # fmt: skip
-    """Lift suppressions: whatever lists these digests counts again."""
+    """Lift suppressions.
+
+    Whatever lists these digests counts again.
+    """
     with named_errors():
         opened = Store(store)
         digests = read_digests(opened, texts, algorithm, files, references)
@@ -239,9 +262,9 @@ def add(
     store: Path, list_id: str, category: str, reference: str | None, algorithm: str | None, texts: Sequence[str],
     reason: str, by: str | None, as_json: bool,
 ) -> None:  # fmt: skip
-    """List digests on top of the live snapshot, in a class that is approved.
+    """List digests on top of the live snapshot.
 
-    Live at once, and until they are removed. Known-good digests are refused.
+    Their class must be approved. Live at once, and until they are removed. Known-good digests are refused.
     """
     with named_errors():
         opened = Store(store)
@@ -265,7 +288,10 @@ def add(
 def remove(
     store: Path, algorithm: str | None, texts: Sequence[str], reason: str, by: str | None, as_json: bool
 ) -> None:
-    """Take digests back that `add` listed. What a list brings is for `suppress`."""
+    """Take additions back.
+
+    That is digests that `add` listed; what a list brings is for `suppress`.
+    """
     with named_errors():
         opened = Store(store)
         digests = read_digests(opened, texts, algorithm, ())
@@ -282,7 +308,10 @@ def remove(
 @store_option
 @json_option
 def overlay(store: Path, with_history: bool, as_json: bool) -> None:
-    """Show what holds on top of the live snapshot: approvals, suppressions, additions."""
+    """Show what holds on top of the live snapshot.
+
+    That is approvals, suppressions and additions.
+    """
     with named_errors():
         opened = Store(store)
         current = opened.current()

@@ -16,15 +16,17 @@ from loader.cli import (
     json_option,
     load_signing_key,
     named_errors,
-    print_json,
     signing_key_option,
     store_option,
 )
+from loader.printing import print_json
 from loader.progress import Shown
 from snapshot.algorithms import ALGORITHMS, Algorithm
 from snapshot.errors import HexdigestError
 from snapshot.hexdigest import algorithm_of, parse_digest
+from snapshot.labels import ACTING_TIERS, LabelClass, label_set
 from snapshot.manifest import Manifest
+from snapshot.overlay import Overlay
 from snapshot.publish import Publisher
 from snapshot.reader import Snapshot, check_files, read_trusted_manifest
 from snapshot.store import Current, Store
@@ -143,10 +145,13 @@ def history(store: Path, as_json: bool) -> None:
     for entry in entries:
         lists = ", ".join(item.list_id for item in entry.lists)
         dropped = f", dropped {', '.join(entry.dropped_lists)}" if entry.dropped_lists else ""
+        reason = f": {entry.reason}" if entry.reason else ""
         click.echo(
-            f"{entry.generation:>6}  {entry.at:%Y-%m-%d %H:%M:%S %Z}  {entry.action:<8}  {entry.snapshot_id[:16]}  "
-            f"{entry.entries:,} entries of {lists}{dropped}, by {entry.by}"
+            f"{entry.generation:>6}  {entry.at:%Y-%m-%d %H:%M:%S %Z}  {entry.action:<10}  {entry.snapshot_id[:16]}  "
+            f"{entry.entries:,} entries of {lists}{dropped}, overlay {entry.overlay_version}, by {entry.by}{reason}"
         )
+        for detail in entry.details:
+            click.echo(f"        {detail}")
 
 
 @click.command("rollback", short_help="Make an older snapshot live again, as a new generation.")
@@ -187,9 +192,10 @@ def rollback(
 def lookup(store: Path, algorithm: str | None, file: BinaryIO | None, as_json: bool, digests: Sequence[str]) -> None:
     """Look digests up in the live snapshot, offline.
 
-    The snapshot's checksums are verified first (up to a second or two per GB), since a damaged one could answer "not
-    listed". HEX are hexdigests; `-` reads them from standard input, one a line. Exits with 3 if one of them is no
-    digest; the others are answered all the same.
+    Says for each whether it is a match and why: who lists it as what, which of those classes are on, whether it is
+    suppressed, added or known good. The snapshot's checksums are verified first (up to a second or two per GB), since a
+    damaged one could answer "not listed". HEX are hexdigests; `-` reads them from standard input, one a line. Exits
+    with 3 if one of them is no digest; the others are answered all the same.
     """
     if not digests and file is None:
         raise click.UsageError("give digests, --file or - for standard input.")
@@ -199,16 +205,20 @@ def lookup(store: Path, algorithm: str | None, file: BinaryIO | None, as_json: b
     with named_errors():
         opened = Store(store)
         current = opened.current()
+        overlay = opened.overlay(current.overlay_version, current.overlay_sha256)
         with _verified(opened, current) as snapshot:
             for text in _texts(digests, file):
-                answer = _answer(snapshot, text, declared)
+                answer = _answer(snapshot, overlay, text, declared)
                 refused = refused or answer["verdict"] == "invalid"
                 if as_json:
                     answers.append(answer)
                 else:
                     click.echo(_line(answer))
     if as_json:
-        print_json({"generation": current.generation, "snapshot_id": current.snapshot_id, "answers": answers})
+        print_json({
+            "generation": current.generation, "snapshot_id": current.snapshot_id,
+            "overlay_version": current.overlay_version, "answers": answers,
+        })  # fmt: skip
     sys.exit(EXIT_REFUSED if refused else 0)
 
 
@@ -229,7 +239,7 @@ def _lines(file: BinaryIO) -> Iterator[str]:
             yield line.rstrip(b"\r\n").decode(errors="surrogateescape")
 
 
-def _answer(snapshot: Snapshot, text: str, declared: Algorithm | None) -> dict[str, Any]:
+def _answer(snapshot: Snapshot, overlay: Overlay, text: str, declared: Algorithm | None) -> dict[str, Any]:
     try:
         algorithm = declared or algorithm_of(text)
         digest = parse_digest(text, algorithm)
@@ -238,24 +248,56 @@ def _answer(snapshot: Snapshot, text: str, declared: Algorithm | None) -> dict[s
     answer: dict[str, Any] = {"digest": text, "algorithm": algorithm.name}
     table = snapshot.tables.get(algorithm.name)
     if table is None:
-        return {**answer, "verdict": "not_loaded"}
+        return {**answer, "verdict": "not_loaded", "match": False}
     label_set_id = table.find(digest)
-    if label_set_id is None:
-        return {**answer, "verdict": "not_listed"}
-    labels = [
+    key = (algorithm.name, digest.hex())
+    added = [each.label for each in overlay.additions if (each.algorithm, each.digest) == key]
+    labels = label_set([*(() if label_set_id is None else snapshot.labels(label_set_id)), *added])
+    suppression = next((each for each in overlay.suppressions if (each.algorithm, each.digest) == key), None)
+    facts: dict[str, Any] = {}
+    if suppression is not None:
+        facts["suppressed"] = suppression.model_dump(mode="json", include={"by", "at", "reason"})
+    if snapshot.is_known_good(algorithm, digest):
+        facts["known_good"] = True
+    if not labels:
+        return {**answer, "verdict": "not_listed", "match": False, **facts}
+    shown = [
         {name: value for name, value in label._asdict().items() if value is not None}
-        for label in snapshot.labels(label_set_id)
+        | {"state": _state(label.label_class, overlay)}
+        | ({"added": True} if label in added else {})
+        for label in labels
     ]
-    return {**answer, "verdict": "listed", "labels": labels}
+    match = suppression is None and any(label["state"] == "on" for label in shown)
+    return {**answer, "verdict": "listed", "match": match, "labels": shown, **facts}
+
+
+def _state(label_class: LabelClass, overlay: Overlay) -> str:
+    """Tell whether a class is on, or why it is not."""
+    if label_class.tier not in ACTING_TIERS:
+        return f"off: tier {label_class.tier}"
+    return "on" if label_class in overlay.approved else "off: not approved"
 
 
 def _line(answer: dict[str, Any]) -> str:
-    if answer["verdict"] == "listed":
-        labels = "; ".join(" / ".join(label.values()) for label in answer["labels"])
-        return f"{answer['digest']}  {answer['algorithm']}  listed  {labels}"
     if answer["verdict"] == "invalid":
         shown = answer["digest"].encode(errors="backslashreplace").decode()  # it may be no text at all
         return f"{shown}  invalid: {answer['detail']}"
+    parts = [answer["digest"], answer["algorithm"]]
     if answer["verdict"] == "not_loaded":
-        return f"{answer['digest']}  {answer['algorithm']}  not loaded: no list with {answer['algorithm']} is live"
-    return f"{answer['digest']}  {answer['algorithm']}  not listed"
+        parts.append(f"not loaded: no list with {answer['algorithm']} is live")
+    elif answer["verdict"] == "not_listed":
+        parts.append("not listed")
+    else:
+        parts.append("match" if answer["match"] else "no match")
+        parts.append("; ".join(_label_text(label) for label in answer["labels"]))
+    if suppressed := answer.get("suppressed"):
+        parts.append(f"suppressed by {suppressed['by']}, {suppressed['at']}: {suppressed['reason']}")
+    if answer.get("known_good"):
+        parts.append("known good: no compile and no `add` takes it")
+    return "  ".join(parts)
+
+
+def _label_text(label: dict[str, Any]) -> str:
+    names = [label[name] for name in ("list_id", "category", "tier", "reference") if name in label]
+    added = ", added" if label.get("added") else ""
+    return f"{' / '.join(names)} ({label['state']}{added})"

@@ -177,7 +177,8 @@ def parse_overlay(raw: bytes, path: Path) -> Overlay:
     try:
         overlay = Overlay.model_validate(orjson.loads(raw))
         for each in (*overlay.suppressions, *overlay.additions):
-            each.raw()
+            if each.raw().hex() != each.digest:  # base64, or upper case, which nothing would find again
+                raise OverlayDamaged(path, f"is damaged (a digest of {each.algorithm} is not in lower-case hex)")
     except (orjson.JSONDecodeError, ValidationError, HexdigestError) as error:
         raise OverlayDamaged(path, f"is damaged ({_first_line(error)})") from None
     return overlay

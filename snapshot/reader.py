@@ -250,16 +250,7 @@ class Snapshot:
 
         Raises FilterDamaged. Opens the filter each time: not for requests.
         """
-        facts = self.manifest.known_good.get(algorithm.name)
-        if facts is None:
-            return False
-        path = self.directory / known_good_file(algorithm.name)
-        bloom = MappedFilter(path, algorithm)
-        if (bloom.num_slices, bloom.bits_per_slice, bloom.count) != (
-            facts.filter_slices, facts.filter_bits_per_slice, facts.digests,
-        ):  # fmt: skip
-            raise FilterDamaged(path, "the header is not the one the manifest describes")
-        return digest in bloom
+        return is_known_good(self.directory, self.manifest, algorithm, digest)
 
     def read_in(self) -> None:
         """Read every filter into memory, so that no request waits for the disk."""
@@ -292,6 +283,20 @@ class Snapshot:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def is_known_good(directory: Path, manifest: Manifest, algorithm: Algorithm, digest: bytes) -> bool:
+    """Do what Snapshot.is_known_good does, for a snapshot that is not open."""
+    facts = manifest.known_good.get(algorithm.name)
+    if facts is None:
+        return False
+    path = directory / known_good_file(algorithm.name)
+    bloom = MappedFilter(path, algorithm)
+    if (bloom.num_slices, bloom.bits_per_slice, bloom.count) != (
+        facts.filter_slices, facts.filter_bits_per_slice, facts.digests,
+    ):  # fmt: skip
+        raise FilterDamaged(path, "the header is not the one the manifest describes")
+    return digest in bloom
 
 
 def _digests_under(cursor: lmdb.Cursor, key: bytes, digest_bytes: int) -> Iterator[bytes]:

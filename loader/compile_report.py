@@ -1,0 +1,118 @@
+"""What `hashwacht compile` says when it is done: what was read, left out, changed and published."""
+
+from __future__ import annotations
+
+import click
+
+from loader.build import BuildResult
+from loader.diff_gate import as_json as diff_as_json
+from loader.diff_gate import lines_of
+from loader.guard import Collision, GuardReport
+from loader.printing import print_json
+from snapshot.labels import Label
+
+#: Known-good digests that are named; `--json` has up to 20 of each class.
+_NAMED_COLLISIONS = 5
+
+
+def print_result(result: BuildResult, seconds: float, *, as_json: bool) -> None:
+    """Print what came of a compile, for people or for scripts."""
+    if as_json:
+        print_json(_facts(result, seconds))
+        return
+    report, manifest = result.report, result.manifest
+    for bad in report.bad_lines:
+        click.echo(f"refused: {bad}", err=True)
+    empty = f" ({len(report.empty_files):,} of them empty)" if report.empty_files else ""
+    click.echo(
+        f"read      {len(report.files):,} files{empty}, {report.lines_read:,} lines: {report.digest_count:,} digests, "
+        f"{report.refused:,} lines refused"
+    )
+    _print_guard(report.guard)
+    kinds = ", ".join(f"{facts.entries:,} {name}" for name, facts in manifest.algorithms.items()) or "nothing"
+    each = f", {manifest.total_bytes / manifest.entries:.1f} bytes each" if manifest.entries else ""
+    click.echo(f"compiled  {kinds}; {report.merged:,} repeats merged; {manifest.total_bytes / 1e6:,.1f} MB{each}")
+    _print_comparison(result)
+    if result.published is None:
+        click.echo(f"checked   nothing was published, {seconds:.1f} s")
+        return
+    current = result.published.current
+    what = " (the same as before: only CURRENT moved)" if result.published.already_there else ""
+    click.echo(
+        f"live      generation {current.generation}, snapshot {current.snapshot_id}{what}, overlay "
+        f"{current.overlay_version}, {seconds:.1f} s"
+    )
+
+
+def _print_guard(guard: GuardReport) -> None:
+    if guard.withdrawn_rows:
+        click.echo(f"withdrawn {guard.withdrawn_rows:,} entries that their suppliers took back")
+    if not guard.collisions:
+        return
+    lists = ", ".join(f"{count:,} of {list_id}" for list_id, count in sorted(guard.by_list.items()))
+    click.echo(
+        f"known     {guard.collisions:,} listed digests are known good and left out: {lists}; tell the suppliers"
+    )
+    for collision in guard.named[:_NAMED_COLLISIONS]:
+        labels = "; ".join(" / ".join(_shown(label).values()) for label in collision.labels)
+        click.echo(f"          {collision.digest}  {collision.algorithm}  {labels}")
+
+
+def _print_comparison(result: BuildResult) -> None:
+    comparison = result.comparison
+    if comparison.not_compared is not None:
+        click.echo(f"warning: what was live could not be compared with: {comparison.not_compared}", err=True)
+    for finding in comparison.findings:
+        if finding.kind != "reclassed":  # among the lines of the diff
+            click.echo(f"{'accepted' if finding.stops else 'note'}: {finding.text}", err=True)
+    if comparison.diff is not None and comparison.diff.old_snapshot_id is not None:
+        for line in lines_of(comparison.diff):
+            click.echo(f"changed   {line}")
+
+
+def _facts(result: BuildResult, seconds: float) -> dict[str, object]:
+    manifest, report, comparison = result.manifest, result.report, result.comparison
+    published = result.published
+    return {
+        "generation": published.current.generation if published else None,
+        "snapshot_id": manifest.snapshot_id,
+        "overlay_version": published.current.overlay_version if published else None,
+        "published": published is not None,
+        "already_there": published.already_there if published else False,
+        "entries": manifest.entries,
+        "algorithms": {name: facts.entries for name, facts in manifest.algorithms.items()},
+        "bytes": manifest.total_bytes,
+        "files": len(report.files),
+        "empty_files": report.empty_files,
+        "lines": report.lines_read,
+        "digests": report.digest_count,
+        "merged": report.merged,
+        "withdrawn": report.guard.withdrawn_rows,
+        "known_good": {
+            "digests": report.guard.collisions,
+            "lists": dict(report.guard.by_list),
+            "named": [_collision(collision) for collision in report.guard.named],
+        },
+        "refused": report.refused,
+        "bad_lines": [str(bad) for bad in report.bad_lines],
+        "diff": diff_as_json(comparison.diff) if comparison.diff is not None else None,
+        "not_compared": comparison.not_compared,
+        "findings": [
+            {"kind": finding.kind, "list_id": finding.list_id, "text": finding.text, "stops": finding.stops}
+            for finding in comparison.findings
+        ],
+        "removed_snapshots": list(published.removed) if published else [],
+        "seconds": round(seconds, 3),
+    }
+
+
+def _collision(collision: Collision) -> dict[str, object]:
+    return {
+        "algorithm": collision.algorithm,
+        "digest": collision.digest,
+        "labels": [_shown(label) for label in collision.labels],
+    }
+
+
+def _shown(label: Label) -> dict[str, str]:
+    return {name: value for name, value in label._asdict().items() if value is not None}
