@@ -43,11 +43,12 @@ STAGES = [
         "loader.build:SnapshotWriter.begin",
         "loader.build:Spools.parts",
         "loader.build:sort_rows",
+        "loader.build:Guard.take_out",
         "loader.build:Merger.merge",
         "snapshot.writer:SnapshotWriter.add_own_label_set",
         "snapshot.writer:SnapshotWriter.add_shared_label_set",
         "loader.build:SnapshotWriter.append",
-        "snapshot.writer:SnapshotWriter._put_block",
+        "snapshot.writer:_Blocks._put_block",
         "snapshot.writer:SnapshotWriter._end_algorithm",
         "snapshot.writer:build_filter",
         "loader.build:SnapshotWriter.finish",
@@ -55,11 +56,17 @@ STAGES = [
         "snapshot.writer:fsync_path",
         "loader.build:LabelTable.__exit__",
         "loader.build:Spools.__exit__",
+        "snapshot.writer:SnapshotWriter.add_known_good",
+        "loader.build:write_references",
         "loader.build:gate.check_new_snapshot",
+        "loader.build:gate.compare_with_live",
+        "loader.build:gate.overlay_after",
         "loader.build:Publisher.publish",
         "snapshot.publish:Publisher._sound_manifest",
         "snapshot.publish:fsync_path",
-        "snapshot.publish:Publisher._swap",
+        "snapshot.publish:Publisher._make_live",
+        "snapshot.publish:swapping",
+        "snapshot.swap:Swap.commit",
         "snapshot.publish:Publisher._retained",
         "snapshot.publish:Publisher._prune",
         "loader.build:Publisher.__exit__",
@@ -70,25 +77,26 @@ STAGES = [
     Call("snapshot.writer:build_filter", "after", nth=2),
     Call("pathlib:Path.rename", "before", nth=1),  # the snapshot
     Call("pathlib:Path.rename", "after", nth=1),
-    Call("snapshot.publish:Publisher._replace", "before", nth=1),  # the history entry
+    Call("snapshot.swap:replace_file", "before", nth=1),  # the history entry
     Call("pathlib:Path.rename", "before", nth=2),
     Call("pathlib:Path.rename", "after", nth=2),
-    Call("snapshot.publish:Publisher._replace", "before", nth=2),  # CURRENT
+    Call("snapshot.swap:replace_file", "before", nth=2),  # CURRENT
     Call("pathlib:Path.rename", "before", nth=3),
     Call("pathlib:Path.rename", "after", nth=3),
-    Call("snapshot.publish:Publisher._replace", "after", nth=2),
+    Call("snapshot.swap:replace_file", "after", nth=2),
 ]  # fmt: skip
 
 #: Stages that end, or begin, when CURRENT has been swapped.
 AFTER_THE_SWAP = {
-    Call("snapshot.publish:Publisher._swap", "after"),
+    Call("snapshot.publish:Publisher._make_live", "after"),
+    Call("snapshot.swap:Swap.commit", "after"),
     Call("snapshot.publish:Publisher._prune", "before"),
     Call("snapshot.publish:Publisher._prune", "after"),
     Call("loader.build:Publisher.publish", "after"),
     Call("loader.build:Publisher.__exit__", "before"),
     Call("loader.build:Publisher.__exit__", "after"),
     Call("pathlib:Path.rename", "after", nth=3),
-    Call("snapshot.publish:Publisher._replace", "after", nth=2),
+    Call("snapshot.swap:replace_file", "after", nth=2),
 }
 
 

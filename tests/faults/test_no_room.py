@@ -75,8 +75,8 @@ LIMITED_FROM = {
     "entries, later": Call("snapshot.writer:SnapshotWriter._put", nth=1200),
     "entries, at their end": Call("loader.build:SnapshotWriter.finish"),
     "manifest": Call("snapshot.writer:file_sha256", "after", nth=2),
-    "history": Call("snapshot.publish:Publisher._replace"),
-    "CURRENT": Call("snapshot.publish:Publisher._replace", nth=2),
+    "history": Call("snapshot.swap:replace_file"),
+    "CURRENT": Call("snapshot.swap:replace_file", nth=2),
 }
 
 
