@@ -6,7 +6,8 @@
 
 Each is one new overlay and one swap of CURRENT (snapshot/swap.py), so it is live in every worker within two seconds,
 or has not happened. A suppression is in force before anything else is read: neither a damaged snapshot nor a slow disk
-keeps a wrong hash alive.
+keeps a wrong hash alive. Every function signs what it makes live if it is given a key, and raises SignatureMissing if
+it is not and the store is signed.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from snapshot.labels import ACTING_TIERS, Label, LabelClass, Tier, label_set
 from snapshot.manifest import ClassFacts
 from snapshot.overlay import Addition, Approval, Overlay, Suppression
 from snapshot.reader import Snapshot, read_trusted_manifest
+from snapshot.signing import SigningKey
 from snapshot.store import Action, Current, Store
 from snapshot.swap import Swap, swapping
 
@@ -69,12 +71,14 @@ class Suppressed:
     failed: SnapshotError | None = None
 
 
-def approve(store: Store, list_id: str, category: str | None, by: By) -> tuple[Current, list[ClassFacts]]:
+def approve(
+    store: Store, list_id: str, category: str | None, by: By, *, signing_key: SigningKey | None = None
+) -> tuple[Current, list[ClassFacts]]:
     """Switch classes of the live snapshot on: of one category, or all of the list whose tier is known.
 
     Raises ClassUnknown for a list or category that is not live or whose tier is unknown, NothingToChange if all are on.
     """
-    with _changing(store) as swap:
+    with _changing(store, signing_key) as swap:
         classes = _classes(store, list_id, category)
         unknown = [facts for facts in classes if facts.tier is Tier.UNKNOWN]
         if category is not None and unknown:
@@ -94,12 +98,14 @@ def approve(store: Store, list_id: str, category: str | None, by: By) -> tuple[C
         return _commit(swap, "approve", overlay, by, details), new
 
 
-def revoke(store: Store, list_id: str, category: str | None, by: By) -> tuple[Current, list[LabelClass]]:
+def revoke(
+    store: Store, list_id: str, category: str | None, by: By, *, signing_key: SigningKey | None = None
+) -> tuple[Current, list[LabelClass]]:
     """Switch classes off that are on, whether they are in the live snapshot or not.
 
     Raises NothingToChange if none is on.
     """
-    with _changing(store) as swap:
+    with _changing(store, signing_key) as swap:
         gone = [
             each for each in sorted(swap.overlay.approved)
             if each.list_id == list_id and category in (None, each.category)
@@ -111,20 +117,24 @@ def revoke(store: Store, list_id: str, category: str | None, by: By) -> tuple[Cu
         return _commit(swap, "revoke", overlay, by, details), gone
 
 
-def suppress(store: Store, digests: Sequence[Digest], by: By, *, with_siblings: bool = False) -> Suppressed:
+def suppress(
+    store: Store, digests: Sequence[Digest], by: By, *,
+    with_siblings: bool = False, signing_key: SigningKey | None = None,
+) -> Suppressed:  # fmt: skip
     """Make digests silent, whatever lists them, and find their siblings; take those along if asked to.
 
     The digests are suppressed first, in a swap of their own, and the siblings in a second one. Digests that are not
     listed are suppressed too: a list may bring them tomorrow. Raises NothingToChange if all are suppressed already and
     there is no sibling to take along. What goes wrong once the first swap is done is told, not raised.
     """
-    current, new = _suppress(store, digests, by, f"{_counted(digests)} named")
+    current, new = _suppress(store, digests, by, f"{_counted(digests)} named", signing_key)
     done = Suppressed(current, new)
     try:
         _find_siblings(store, digests, done)
         if with_siblings and done.siblings:
             taken = list(dict.fromkeys(sibling.digest for sibling in done.siblings))
-            done.current, also_new = _suppress(store, taken, by, f"{_counted(taken)}, siblings of those named before")
+            what = f"{_counted(taken)}, siblings of those named before"
+            done.current, also_new = _suppress(store, taken, by, what, signing_key)
             done.new += also_new
             done.siblings_taken = True
     except SnapshotError as error:
@@ -145,9 +155,11 @@ def digests_of_reference(store: Store, list_id: str, reference: str) -> list[Dig
     return found
 
 
-def unsuppress(store: Store, digests: Sequence[Digest], by: By) -> tuple[Current, int]:
+def unsuppress(
+    store: Store, digests: Sequence[Digest], by: By, *, signing_key: SigningKey | None = None
+) -> tuple[Current, int]:
     """Lift suppressions; give how many there were. Raises NothingToChange if none of the digests is suppressed."""
-    with _changing(store) as swap:
+    with _changing(store, signing_key) as swap:
         overlay = swap.overlay.without_suppressions((a.name, digest.hex()) for a, digest in digests)
         if overlay is swap.overlay:
             raise NothingToChange("none of these digests is suppressed.")
@@ -156,15 +168,16 @@ def unsuppress(store: Store, digests: Sequence[Digest], by: By) -> tuple[Current
 
 
 def add(
-    store: Store, digests: Sequence[Digest], list_id: str, category: str, by: By, reference: str | None = None
-) -> tuple[Current, LabelClass]:
+    store: Store, digests: Sequence[Digest], list_id: str, category: str, by: By, reference: str | None = None, *,
+    signing_key: SigningKey | None = None,
+) -> tuple[Current, LabelClass]:  # fmt: skip
     """List digests on top of the live snapshot, in a class that is approved.
 
     Raises ClassUnknown if it is not, if its tier leads to nothing, or if no list with a digest's algorithm is live;
     KnownGood for a known-good digest; NothingToChange for a suppressed one, or if all are added already. A message
     names the place of a digest among those given.
     """
-    with _changing(store) as swap:
+    with _changing(store, signing_key) as swap:
         matching = [
             each for each in sorted(swap.overlay.approved) if (each.list_id, each.category) == (list_id, category)
         ]
@@ -204,10 +217,12 @@ def add(
         return _commit(swap, "add", overlay, by, details), label_class
 
 
-def remove(store: Store, digests: Sequence[Digest], by: By) -> tuple[Current, int]:
+def remove(
+    store: Store, digests: Sequence[Digest], by: By, *, signing_key: SigningKey | None = None
+) -> tuple[Current, int]:
     """Take additions back; give how many there were. Raises NothingToChange if none of the digests was added."""
     wanted = {(a.name, digest.hex()) for a, digest in digests}
-    with _changing(store) as swap:
+    with _changing(store, signing_key) as swap:
         overlay = swap.overlay.without_additions(lambda each: (each.algorithm, each.digest) in wanted)
         if overlay is swap.overlay:
             raise NothingToChange("none of these digests was added.")
@@ -215,8 +230,10 @@ def remove(store: Store, digests: Sequence[Digest], by: By) -> tuple[Current, in
         return _commit(swap, "remove", overlay, by, [f"{count} additions taken back"]), count
 
 
-def _suppress(store: Store, digests: Sequence[Digest], by: By, what: str) -> tuple[Current, list[Digest]]:
-    with _changing(store) as swap:
+def _suppress(
+    store: Store, digests: Sequence[Digest], by: By, what: str, signing_key: SigningKey | None
+) -> tuple[Current, list[Digest]]:
+    with _changing(store, signing_key) as swap:
         known = _suppressed(swap.overlay)
         new = [digest for digest in dict.fromkeys(digests) if digest not in known]
         if not new:
@@ -228,10 +245,10 @@ def _suppress(store: Store, digests: Sequence[Digest], by: By, what: str) -> tup
 
 
 @contextmanager
-def _changing(store: Store) -> Iterator[Swap]:
+def _changing(store: Store, signing_key: SigningKey | None) -> Iterator[Swap]:
     """Hold the lock on CURRENT, of a store in which something is live: a directory that is no store stays as it is."""
     store.read_current_bytes()
-    with swapping(store) as swap:
+    with swapping(store, signing_key) as swap:
         yield swap
 
 

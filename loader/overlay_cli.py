@@ -12,7 +12,14 @@ from typing import Any, Final, TypeVar
 import click
 
 from loader import corrections
-from loader.cli import invoking_user, json_option, named_errors, store_option
+from loader.cli import (
+    invoking_user,
+    json_option,
+    load_signing_key,
+    named_errors,
+    signing_key_option,
+    store_option,
+)
 from loader.corrections import By, Digest, Suppressed
 from loader.printing import print_json
 from snapshot.algorithms import ALGORITHMS, MD5, SHA1, SHA256, SHA512
@@ -120,16 +127,21 @@ def _live(current: Current) -> None:
 @category_option
 @click.option("--by", required=True, callback=_text, help="Who approves, for the history.")
 @click.option("--reason", callback=_text, help="Why, for the history.")
+@signing_key_option
 @store_option
 @json_option
-def approve(store: Path, list_id: str, category: str | None, by: str, reason: str | None, as_json: bool) -> None:
+def approve(
+    store: Path, list_id: str, category: str | None, by: str, reason: str | None, signing_key_file: Path | None,
+    as_json: bool,
+) -> None:  # fmt: skip
     """Switch classes of a list on.
 
     Every class is compiled and off until it is approved. Without --category all categories of LIST go on that have a
     tier; those of unknown tier never do. Live at once, without a compile.
     """
     with named_errors():
-        current, classes = corrections.approve(Store(store), list_id, category, _by(by, reason))
+        key = load_signing_key(signing_key_file)
+        current, classes = corrections.approve(Store(store), list_id, category, _by(by, reason), signing_key=key)
     if as_json:
         print_json(_facts(current) | {"approved": [facts.model_dump(mode="json") for facts in classes]})
         return
@@ -144,15 +156,20 @@ def approve(store: Path, list_id: str, category: str | None, by: str, reason: st
 @category_option
 @reason_option
 @by_option
+@signing_key_option
 @store_option
 @json_option
-def revoke(store: Path, list_id: str, category: str | None, by: str | None, reason: str, as_json: bool) -> None:
+def revoke(
+    store: Path, list_id: str, category: str | None, by: str | None, reason: str, signing_key_file: Path | None,
+    as_json: bool,
+) -> None:  # fmt: skip
     """Switch classes of a list off.
 
     Nothing of them is a match from now on. Live at once.
     """
     with named_errors():
-        current, classes = corrections.revoke(Store(store), list_id, category, _by(by, reason))
+        key = load_signing_key(signing_key_file)
+        current, classes = corrections.revoke(Store(store), list_id, category, _by(by, reason), signing_key=key)
     if as_json:
         print_json(_facts(current) | {"revoked": [each._asdict() for each in classes]})
         return
@@ -166,11 +183,12 @@ def revoke(store: Path, list_id: str, category: str | None, by: str | None, reas
 @click.option("--with-siblings", is_flag=True, help="Their siblings too: the other digests under the same references.")
 @reason_option
 @by_option
+@signing_key_option
 @store_option
 @json_option
 def suppress(
     store: Path, texts: Sequence[str], algorithm: str | None, references: Sequence[str], files: Sequence[Path],
-    with_siblings: bool, reason: str, by: str | None, as_json: bool,
+    with_siblings: bool, reason: str, by: str | None, signing_key_file: Path | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Make digests silent, whatever lists them.
 
@@ -180,7 +198,8 @@ def suppress(
     with named_errors():
         opened = Store(store)
         digests = read_digests(opened, texts, algorithm, files, references)
-        done = corrections.suppress(opened, digests, _by(by, reason), with_siblings=with_siblings)
+        key = load_signing_key(signing_key_file)
+        done = corrections.suppress(opened, digests, _by(by, reason), with_siblings=with_siblings, signing_key=key)
     if as_json:
         print_json(_facts(done.current) | {
             "suppressed": [_shown(digest) for digest in done.new],
@@ -227,11 +246,12 @@ def _say_suppressed(done: Suppressed) -> None:
 @digest_options
 @reason_option
 @by_option
+@signing_key_option
 @store_option
 @json_option
 def unsuppress(
     store: Path, texts: Sequence[str], algorithm: str | None, references: Sequence[str], files: Sequence[Path],
-    reason: str, by: str | None, as_json: bool,
+    reason: str, by: str | None, signing_key_file: Path | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Lift suppressions.
 
@@ -240,7 +260,8 @@ def unsuppress(
     with named_errors():
         opened = Store(store)
         digests = read_digests(opened, texts, algorithm, files, references)
-        current, count = corrections.unsuppress(opened, digests, _by(by, reason))
+        key = load_signing_key(signing_key_file)
+        current, count = corrections.unsuppress(opened, digests, _by(by, reason), signing_key=key)
     if as_json:
         print_json(_facts(current) | {"lifted": count})
         return
@@ -256,11 +277,12 @@ def unsuppress(
 @click.argument("texts", nargs=-1, required=True, metavar="HEX...")
 @reason_option
 @by_option
+@signing_key_option
 @store_option
 @json_option
 def add(
     store: Path, list_id: str, category: str, reference: str | None, algorithm: str | None, texts: Sequence[str],
-    reason: str, by: str | None, as_json: bool,
+    reason: str, by: str | None, signing_key_file: Path | None, as_json: bool,
 ) -> None:  # fmt: skip
     """List digests on top of the live snapshot.
 
@@ -269,7 +291,10 @@ def add(
     with named_errors():
         opened = Store(store)
         digests = read_digests(opened, texts, algorithm, ())
-        current, label_class = corrections.add(opened, digests, list_id, category, _by(by, reason), reference=reference)
+        current, label_class = corrections.add(
+            opened, digests, list_id, category, _by(by, reason), reference,
+            signing_key=load_signing_key(signing_key_file),
+        )  # fmt: skip
     if as_json:
         print_json(_facts(current) | {"added": [_shown(digest) for digest in digests]} | label_class._asdict())
         return
@@ -283,11 +308,13 @@ def add(
 @click.argument("texts", nargs=-1, required=True, metavar="HEX...")
 @reason_option
 @by_option
+@signing_key_option
 @store_option
 @json_option
 def remove(
-    store: Path, algorithm: str | None, texts: Sequence[str], reason: str, by: str | None, as_json: bool
-) -> None:
+    store: Path, algorithm: str | None, texts: Sequence[str], reason: str, by: str | None,
+    signing_key_file: Path | None, as_json: bool,
+) -> None:  # fmt: skip
     """Take additions back.
 
     That is digests that `add` listed; what a list brings is for `suppress`.
@@ -295,7 +322,8 @@ def remove(
     with named_errors():
         opened = Store(store)
         digests = read_digests(opened, texts, algorithm, ())
-        current, count = corrections.remove(opened, digests, _by(by, reason))
+        key = load_signing_key(signing_key_file)
+        current, count = corrections.remove(opened, digests, _by(by, reason), signing_key=key)
     if as_json:
         print_json(_facts(current) | {"removed": count})
         return
