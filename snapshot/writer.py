@@ -14,7 +14,8 @@ whatever the order of files and lines, the memory limit or the number of repeats
     the shared label sets in the order of their ids; a SHA-256 over the own label sets in the order of theirs
 
 A second thread follows: it hashes the records and keeps their filter keys while this one puts blocks, and it flushes
-the files to disk while this one makes their checksums.
+the files to disk while this one makes their checksums. A third builds an algorithm's filter meanwhile (for 100 million
+entries, filter and checksums take 5 s so and took 6.3 s one after the other).
 
 Peak memory: some parts, one block's remainder, and two filter slices (2.88 bytes an entry of the largest algorithm).
 """
@@ -85,6 +86,7 @@ class SnapshotWriter:
         )
         self._algorithm: Algorithm | None = None
         self._follower = Follower()
+        self._filters = Follower()
         self._keys_file: BinaryIO | None = None
         with wrapped_os_errors("creating", directory), _lmdb_errors(self._entries_file):
             directory.mkdir(parents=True, exist_ok=True)
@@ -198,14 +200,18 @@ class SnapshotWriter:
         assert self._keys_file is not None
         self._hash.update(f"\n{self._count}\n".encode())
         self._algorithm = None
-        keys_path = self._directory / f"{algorithm.name}.keys"
         with wrapped_os_errors("writing", self._directory):
             self._keys_file.close()
+        self._filters.call(self._add_filter, algorithm, self._count, self._blocks, self._per_block)
+
+    def _add_filter(self, algorithm: Algorithm, entries: int, blocks: int, per_block: int) -> None:
+        keys_path = self._directory / f"{algorithm.name}.keys"
+        with wrapped_os_errors("writing", self._directory):
             with keys_path.open("rb") as keys, (self._directory / filter_file(algorithm.name)).open("wb") as out:
-                slices, bits_per_slice = build_filter(out, keys, self._count, self._rate)
+                slices, bits_per_slice = build_filter(out, keys, entries, self._rate)
             keys_path.unlink()
         self._algorithms[algorithm.name] = AlgorithmFacts(
-            entries=self._count, blocks=self._blocks, records_per_block=self._per_block,
+            entries=entries, blocks=blocks, records_per_block=per_block,
             filter_slices=slices, filter_bits_per_slice=bits_per_slice,
         )  # fmt: skip
 
@@ -234,12 +240,12 @@ class SnapshotWriter:
             self._env.close()
         files: dict[str, FileFacts] = {}
         with wrapped_os_errors("writing", self._directory):
-            for name in (ENTRIES, *map(filter_file, self._algorithms)):
-                path = self._directory / name
-                self._follower.call(fsync_path, path)
-                files[name] = FileFacts(bytes=path.stat().st_size, sha256=file_sha256(path, on_bytes))
+            files[ENTRIES] = self._facts(ENTRIES, on_bytes)
+            self._filters.wait()
+            for name in map(filter_file, self._algorithms):
+                files[name] = self._facts(name, on_bytes)
             self._follower.wait()
-            self._follower.stop()
+            self._stop_threads()
             manifest = Manifest(
                 format_version=FORMAT_VERSION,
                 snapshot_id=self._hash.hexdigest(),
@@ -260,9 +266,18 @@ class SnapshotWriter:
             fsync_path(self._directory)
         return manifest
 
+    def _facts(self, name: str, on_bytes: Callable[[int], None]) -> FileFacts:
+        path = self._directory / name
+        self._follower.call(fsync_path, path)
+        return FileFacts(bytes=path.stat().st_size, sha256=file_sha256(path, on_bytes))
+
+    def _stop_threads(self) -> None:
+        self._follower.stop()
+        self._filters.stop()
+
     def abandon(self) -> None:
         """Let go of everything and remove the directory; what cannot be removed the next compile cleans up."""
-        self._follower.stop()
+        self._stop_threads()
         if self._keys_file is not None:
             with suppress(OSError):  # closing writes what is buffered, on a disk that may be full
                 self._keys_file.close()
