@@ -146,11 +146,14 @@ def build_filter(out: BinaryIO, keys: BinaryIO, count: int, false_positive_rate:
     """
     num_slices, bits_per_slice = filter_shape(count, false_positive_rate)
     out.write(HEADER.pack(false_positive_rate, num_slices, bits_per_slice, count, count))
+    # Filled with zeros, not got as zeros: so its pages are huge, and those of one pair of slices serve the next.
+    room = np.empty(7 + _SLICES_AT_ONCE * bits_per_slice, dtype=np.uint8)
     carry = np.empty(0, dtype=np.uint8)  # a slice rarely ends at a byte, so its last bits wait for the next
     with ThreadPoolExecutor(_SLICES_AT_ONCE) as threads:
         for first in range(0, num_slices, _SLICES_AT_ONCE):
             numbers = range(first, min(first + _SLICES_AT_ONCE, num_slices))
-            ones = np.zeros(len(carry) + len(numbers) * bits_per_slice, dtype=np.uint8)
+            ones = room[: len(carry) + len(numbers) * bits_per_slice]
+            ones.fill(0)
             ones[: len(carry)] = carry
             slices = ones[len(carry) :].reshape(len(numbers), bits_per_slice)
             for part in _read_keys(keys, count):

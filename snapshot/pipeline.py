@@ -8,8 +8,8 @@
 
 Threads are enough, since sorting, gathering, hashing and writing all let go of Python's lock. Both hold back a caller
 that is too far away, so that no more than a few items are ever waiting, and both hand on what the other thread raises.
-A thread never reads input: an interrupt must not wait for a pipe. Ctrl-C waits for what the second thread has begun:
-at most one part, on a skewed list one re-partition.
+A thread never reads input: an interrupt must not wait for a pipe. Ctrl-C waits for what another thread has begun:
+at most one part, on a skewed list one re-partition, or one filter.
 """
 
 from __future__ import annotations

@@ -18,7 +18,8 @@ whatever the order of files and lines, the memory limit or the number of repeats
     the shared label sets in the order of their ids; a SHA-256 over the own label sets in the order of theirs
 
 A second thread follows: it hashes the records and keeps their filter keys while this one puts blocks, and it flushes
-the files to disk while this one makes their checksums.
+the files to disk while this one makes their checksums. A third builds an algorithm's filter meanwhile (for 100 million
+entries, filter and checksums take 5 s so and took 6.3 s one after the other).
 
 Peak memory: some parts, one block's remainder, and two filter slices (2.88 bytes an entry of the largest algorithm).
 """
@@ -102,7 +103,9 @@ class SnapshotWriter:
         self._algorithm: Algorithm | None = None
         self._known_good: dict[str, KnownGoodFacts] = {}
         self._references: tuple[str, _Blocks] | None = None
+        self._reference_counts: dict[str, int] = {}
         self._follower = Follower()
+        self._filters = Follower()
         self._keys_file: BinaryIO | None = None
         with wrapped_os_errors("creating", directory), _lmdb_errors(self._entries_file):
             directory.mkdir(parents=True, exist_ok=True)
@@ -232,8 +235,7 @@ class SnapshotWriter:
         if self._references is not None:
             name, blocks = self._references
             blocks.end()
-            if name in self._algorithms:
-                self._algorithms[name] = self._algorithms[name].model_copy(update={"references": blocks.records})
+            self._reference_counts[name] = blocks.records
             self._references = None
 
     def _end_algorithm(self) -> None:
@@ -244,14 +246,18 @@ class SnapshotWriter:
         assert self._keys_file is not None
         self._hash.update(f"\n{self._count}\n".encode())
         self._algorithm = None
-        keys_path = self._directory / f"{algorithm.name}.keys"
         with wrapped_os_errors("writing", self._directory):
             self._keys_file.close()
+        self._filters.call(self._add_filter, algorithm, self._count, self._blocks.count, self._per_block)
+
+    def _add_filter(self, algorithm: Algorithm, entries: int, blocks: int, per_block: int) -> None:
+        keys_path = self._directory / f"{algorithm.name}.keys"
+        with wrapped_os_errors("writing", self._directory):
             with keys_path.open("rb") as keys, (self._directory / filter_file(algorithm.name)).open("wb") as out:
-                slices, bits_per_slice = build_filter(out, keys, self._count, self._rate)
+                slices, bits_per_slice = build_filter(out, keys, entries, self._rate)
             keys_path.unlink()
         self._algorithms[algorithm.name] = AlgorithmFacts(
-            entries=self._count, blocks=self._blocks.count, records_per_block=self._per_block,
+            entries=entries, blocks=blocks, records_per_block=per_block,
             filter_slices=slices, filter_bits_per_slice=bits_per_slice,
         )  # fmt: skip
 
@@ -281,13 +287,12 @@ class SnapshotWriter:
             self._env.close()
         files: dict[str, FileFacts] = {}
         with wrapped_os_errors("writing", self._directory):
-            filters = (*map(filter_file, self._algorithms), *map(known_good_file, self._known_good))
-            for name in (ENTRIES, *filters):
-                path = self._directory / name
-                self._follower.call(fsync_path, path)
-                files[name] = FileFacts(bytes=path.stat().st_size, sha256=file_sha256(path, on_bytes))
+            files[ENTRIES] = self._facts(ENTRIES, on_bytes)
+            self._filters.wait()
+            for name in (*map(filter_file, self._algorithms), *map(known_good_file, self._known_good)):
+                files[name] = self._facts(name, on_bytes)
             self._follower.wait()
-            self._follower.stop()
+            self._stop_threads()
             manifest = Manifest(
                 format_version=FORMAT_VERSION,
                 snapshot_id=self._hash.hexdigest(),
@@ -297,7 +302,10 @@ class SnapshotWriter:
                 label_sets=self._label_set_count + len(self._shared_sets),
                 false_positive_rate=self._rate,
                 merged=merged,
-                algorithms=self._algorithms,
+                algorithms={
+                    name: facts.model_copy(update={"references": self._reference_counts.get(name, 0)})
+                    for name, facts in self._algorithms.items()
+                },
                 known_good=self._known_good,
                 classes=sorted(classes, key=lambda c: (c.list_id, c.category, c.tier)),
                 lists=sorted(lists, key=lambda facts: facts.list_id),
@@ -309,9 +317,18 @@ class SnapshotWriter:
             fsync_path(self._directory)
         return manifest
 
+    def _facts(self, name: str, on_bytes: Callable[[int], None]) -> FileFacts:
+        path = self._directory / name
+        self._follower.call(fsync_path, path)
+        return FileFacts(bytes=path.stat().st_size, sha256=file_sha256(path, on_bytes))
+
+    def _stop_threads(self) -> None:
+        self._follower.stop()
+        self._filters.stop()
+
     def abandon(self) -> None:
         """Let go of everything and remove the directory; what cannot be removed the next compile cleans up."""
-        self._follower.stop()
+        self._stop_threads()
         if self._keys_file is not None:
             with suppress(OSError):  # closing writes what is buffered, on a disk that may be full
                 self._keys_file.close()

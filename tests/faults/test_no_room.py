@@ -88,8 +88,8 @@ def test_a_file_size_limit(doomed: Doomed, fresh: Callable[[], Path], large: Pat
     words = compiling(path, large)
     done = doomed.run(words, at=LIMITED_FROM[where], fate=f"fsize:{size}", spool_bytes=SPOOL)
     if done.code == 0:
-        # What is written from there on fits; only the small files do.
-        assert where in {"manifest", "history", "CURRENT"}, done
+        # What is written from there on fits; only the small files do, and a filter while the entries are flushed.
+        assert where in {"filter", "manifest", "history", "CURRENT"}, done
         assert size > 300
         assert verify_store(Store(path)).damage == []
         return
@@ -178,6 +178,8 @@ def test_no_more_files(doomed: Doomed, three: Path, lists: list[Path], small_dis
         # Two, since a run that only fails at CURRENT leaves a void entry in the history.
         for file in itertools.islice(ballast.iterdir(), 2 if "CURRENT" in reached else 1):
             file.unlink()
-    assert {"references", "entries.lmdb", "md5.keys", "sha256.bloom", "CURRENT"} <= reached
+    assert {"references", "entries.lmdb", "md5.keys", "CURRENT"} <= reached
+    # A filter is built while the next algorithm is written: which of the two finds no room is a matter of time.
+    assert {"md5.bloom", "sha256.keys", "sha256.bloom"} & reached, reached
     report = verify_store(Store(path))
     assert (report.damage, report.leftovers) == ([], [])

@@ -200,10 +200,27 @@ def test_files_go_when_parts_are_left_half_way(tmp_path: Path, rng: random.Rando
 def test_a_spool_that_was_cut_is_named(tmp_path: Path, rng: random.Random) -> None:
     with Spools(tmp_path, 1000) as under_test:
         under_test.add(MD5, random_rows(rng, MD5, 1000))
+        under_test._spools["md5"]._follower.wait()
         with (tmp_path / "md5.spool").open("r+b") as file:
             file.truncate(5000)
         with pytest.raises(StoreUnusable, match=r"md5\.spool: the file was cut"):
             list(under_test.parts(MD5))
+
+
+def test_what_was_read_back_is_cut_out_of_the_file(tmp_path: Path, rng: random.Random) -> None:
+    """So that a compile needs less room, and the snapshot's files take pages of memory that the host has found."""
+    given = random_rows(rng, SHA256, 100_000)
+    with Spools(tmp_path, 1 << 20) as under_test:
+        for piece in np.array_split(given, 20):
+            under_test.add(SHA256, piece)
+        left, found = [], Counter()
+        for part, _ in under_test.parts(SHA256):
+            left.append((tmp_path / "sha256.spool").stat().st_blocks * 512)
+            found += counted(part)
+    assert found == counted(given)
+    assert left[0] > 2 << 20
+    assert left == sorted(left, reverse=True)
+    assert left[-1] < left[0] / 2
 
 
 def test_a_directory_that_is_gone_is_named(tmp_path: Path, rng: random.Random) -> None:
