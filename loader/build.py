@@ -90,6 +90,7 @@ class BuildRequest:
 class BuildResult:
     """What a compile did: what went live (None: it was only a check), what it changed, what became of every line."""
 
+    request: BuildRequest
     manifest: Manifest
     published: Published | None
     comparison: Comparison
@@ -123,7 +124,7 @@ def build(
         gate.check_new_snapshot(work / "snapshot", manifest)
         comparison = compare(store, work / "snapshot", manifest, request, progress)
         if request.check_only:
-            return BuildResult(manifest, None, comparison, report)
+            return BuildResult(request, manifest, None, comparison, report)
         if comparison.diff is not None and request.accept_diff is None:
             refuse_diff(comparison.diff, comparison.findings)
         approved = [*request.approve_lists, *([test_list.LIST_ID] if request.with_test_list else [])]
@@ -133,7 +134,7 @@ def build(
             reason=request.accept_diff, details=[f"accepted: {finding.text}" for finding in comparison.stopping],
             change=lambda overlay: gate.overlay_after(overlay, manifest, directory, request.by, approved),
         )  # fmt: skip
-    return BuildResult(published.manifest, published, comparison, report)
+    return BuildResult(request, published.manifest, published, comparison, report)
 
 
 def read_lists(

@@ -5,8 +5,8 @@ from __future__ import annotations
 import click
 
 from loader.build import BuildResult
+from loader.diff_gate import Finding, lines_of
 from loader.diff_gate import as_json as diff_as_json
-from loader.diff_gate import lines_of
 from loader.guard import Collision, GuardReport
 from loader.printing import print_json
 from snapshot.labels import Label
@@ -63,11 +63,20 @@ def _print_comparison(result: BuildResult) -> None:
     if comparison.not_compared is not None:
         click.echo(f"warning: what was live could not be compared with: {comparison.not_compared}", err=True)
     for finding in comparison.findings:
-        if finding.kind != "reclassed":  # among the lines of the diff
-            click.echo(f"{'accepted' if finding.stops else 'note'}: {finding.text}", err=True)
+        if finding.stops:
+            click.echo(f"accepted: {finding.text}", err=True)
+        elif _is_news(finding, result):
+            click.echo(f"note: {finding.text}", err=True)
     if comparison.diff is not None and comparison.diff.old_snapshot_id is not None:
         for line in lines_of(comparison.diff):
             click.echo(f"changed   {line}")
+
+
+def _is_news(finding: Finding, result: BuildResult) -> bool:
+    """Tell whether nothing else that is printed says so already."""
+    if finding.kind == "class_appeared":
+        return finding.list_id not in result.request.approve_lists
+    return finding.kind not in {"reclassed", "guard_collisions"}
 
 
 def _facts(result: BuildResult, seconds: float) -> dict[str, object]:

@@ -18,9 +18,9 @@ from loader.printing import print_json
 from loader.progress import Shown
 from snapshot.errors import NoStore, SnapshotMissing
 from snapshot.labels import ACTING_TIERS, LabelClass
-from snapshot.manifest import ClassFacts, Manifest
+from snapshot.manifest import ClassFacts, Manifest, read_manifest
 from snapshot.overlay import EMPTY, Overlay
-from snapshot.reader import Snapshot, check_files, read_manifest, read_trusted_manifest
+from snapshot.reader import Snapshot, check_files, read_trusted_manifest
 from snapshot.store import Store
 
 
