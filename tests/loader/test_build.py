@@ -88,7 +88,7 @@ def test_stages_come_in_the_order_of_the_contents_page(store: Store, hex_file, m
         monkeypatch.setattr(target, name, recorded)
 
     for target, *names in (
-        (gate, "refuse_lost_lists", "refuse_empty", "check_new_snapshot"),
+        (gate, "refuse_lost_lists", "refuse_empty", "check_new_snapshot", "compare_with_live"),
         (build_module, "choose_reader", "normalise", "check_bad_lines", "sort_rows"),
         (Guard, "take_out"),
         (Merger, "merge"),
@@ -100,7 +100,8 @@ def test_stages_come_in_the_order_of_the_contents_page(store: Store, hex_file, m
     compile_lists(store, ListInput("a", Tier.ILLEGAL, [hex_file("a.txt", 10)]))
     assert order == [
         "refuse_lost_lists", "choose_reader", "normalise", "check_bad_lines", "refuse_empty",
-        "sort_rows", "take_out", "merge", "append", "check_new_snapshot", "publish",
+        "sort_rows", "take_out", "merge", "append", "check_new_snapshot",
+        "compare_with_live", "publish",
     ]  # fmt: skip
 
 
@@ -108,14 +109,16 @@ def test_progress_hears_of_every_byte(store: Store, hex_file) -> None:
     heard = Heard()
     files = [hex_file("a.txt", 1000), hex_file("b.txt", 500, 16)]
     result = compile_lists(store, ListInput("a", Tier.ILLEGAL, files), progress=heard)
-    assert [name for name, _ in heard.stages] == ["reading", "writing md5", "writing sha256", "checksums"]
+    assert [name for name, _ in heard.stages] == [
+        "reading", "writing md5", "writing sha256", "checksums", "comparing",
+    ]  # fmt: skip
     totals = dict(heard.stages)
     assert totals["reading"] == sum(Path(file).stat().st_size for file in files)
     trivial = len(list(trivial_files()))
     assert totals["writing sha256"] == (1000 + trivial) * 36
     assert heard.done == {
         "reading": totals["reading"], "writing md5": (500 + trivial) * 20, "writing sha256": (1000 + trivial) * 36,
-        "checksums": result.published.manifest.total_bytes,
+        "checksums": result.published.manifest.total_bytes, "comparing": 1500,
     }  # fmt: skip
 
 
