@@ -190,11 +190,12 @@ def add(
             )
         suppressed = _suppressed(swap.overlay)
         with _live(store, store.current()) as snapshot:
+            known_good = snapshot.known_good()
             for place, (algorithm, digest) in enumerate(digests, start=1):
                 shown = f"digest {place} of {len(digests)} ({algorithm.name})"
                 if algorithm.name not in snapshot.tables:
                     raise ClassUnknown(f"{shown}: no list with {algorithm.name} is live, so nobody would look it up.")
-                if snapshot.is_known_good(algorithm, digest):
+                if known_good.has(algorithm, digest):
                     raise KnownGood(
                         f"{shown}: is known good (a trivial file, or on a known-good list), so innocent files would "
                         "match. Nothing was added."

@@ -26,8 +26,8 @@ from snapshot.errors import (
 )
 from snapshot.labels import LabelClass, Tier
 from snapshot.manifest import Manifest, filter_file, read_manifest
-from snapshot.overlay import Approval, Overlay
-from snapshot.reader import Snapshot, check_sizes, is_known_good, read_trusted_manifest
+from snapshot.overlay import Addition, Approval, Overlay
+from snapshot.reader import KnownGood, Snapshot, check_sizes, read_trusted_manifest
 from snapshot.store import Store
 
 #: Entries of each algorithm that are looked up in a new snapshot before it goes live.
@@ -130,23 +130,29 @@ def overlay_after(
 ) -> Overlay:
     """Give the overlay that a new snapshot in `directory` goes live with.
 
-    An addition that is known good by now is taken back, as `add` would have refused it.
+    An addition that is known good by now is taken back, as `add` would have refused it, and one whose category has
+    another tier now follows it, so that it counts again when that is approved.
 
     A class is approved with its tier: where a category has another tier now, or its list is gone, the approval of the
     old class is revoked, so that going back to that tier is not silently on again. Of `approve_lists` all classes go
     on, those of unknown tier aside.
     """
     classes = {LabelClass(facts.list_id, facts.category, facts.tier) for facts in manifest.classes}
-    tiers = {(each.list_id, each.category) for each in classes}
+    tiers = {(each.list_id, each.category): each.tier for each in classes}
+    known_good = KnownGood(directory, manifest)
 
     def is_stale(approved: LabelClass) -> bool:
         if approved.list_id not in manifest.list_ids:
             return True
         return approved not in classes and (approved.list_id, approved.category) in tiers
 
-    overlay = overlay.without_approvals(is_stale).without_additions(
-        lambda each: is_known_good(directory, manifest, ALGORITHMS[each.algorithm], each.raw())
-    )
+    def followed(added: Addition) -> Addition:
+        tier = tiers.get((added.list_id, added.category), added.tier)
+        return added if tier is added.tier else added.model_copy(update={"tier": tier})
+
+    overlay = overlay.without_approvals(is_stale)
+    overlay = overlay.without_additions(lambda each: known_good.has(ALGORITHMS[each.algorithm], each.raw()))
+    overlay = overlay.with_additions_changed(followed)
     at = datetime.now(UTC).replace(microsecond=0)
     return overlay.with_approvals(
         Approval(**each._asdict(), by=by, at=at, reason="compiled with its tier named")

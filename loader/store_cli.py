@@ -175,10 +175,22 @@ def rollback(
         with Publisher(opened, load_signing_key(signing_key_file)) as publisher:
             published = publisher.rollback(snapshot_id, by=invoking_user(), reason=reason, on_bytes=progress.advance)
     current = published.current
+    overlay = opened.overlay(current.overlay_version, current.overlay_sha256)
+    waiting = [
+        label_class
+        for facts in published.manifest.classes
+        if (label_class := LabelClass(facts.list_id, facts.category, facts.tier)).tier in ACTING_TIERS
+        and label_class not in overlay.approved
+    ]
     if as_json:
-        print_json({"generation": current.generation, "snapshot_id": current.snapshot_id})
-    else:
-        click.echo(f"live      generation {current.generation}, snapshot {current.snapshot_id}")
+        print_json({
+            "generation": current.generation, "snapshot_id": current.snapshot_id,
+            "not_approved": [each._asdict() for each in waiting],
+        })  # fmt: skip
+        return
+    for each in waiting:  # a rollback keeps the overlay, and the approvals of dropped or re-tiered classes are revoked
+        click.echo(f"warning: {' / '.join(each)} is not approved, so it is off: hashwacht approve", err=True)
+    click.echo(f"live      generation {current.generation}, snapshot {current.snapshot_id}")
 
 
 @click.command("lookup", short_help="Look digests up in the live snapshot, offline.")
@@ -257,7 +269,7 @@ def _answer(snapshot: Snapshot, overlay: Overlay, text: str, declared: Algorithm
     facts: dict[str, Any] = {}
     if suppression is not None:
         facts["suppressed"] = suppression.model_dump(mode="json", include={"by", "at", "reason"})
-    if snapshot.is_known_good(algorithm, digest):
+    if snapshot.known_good().has(algorithm, digest):
         facts["known_good"] = True
     if not labels:
         return {**answer, "verdict": "not_listed", "match": False, **facts}

@@ -150,6 +150,10 @@ class Overlay(_Part):
         """Take additions back."""
         return self._with(additions=tuple(each for each in self.additions if not removed(each)))
 
+    def with_additions_changed(self, change: Callable[[Addition], Addition]) -> Self:
+        """Put something else in the place of each addition."""
+        return self._with(additions=tuple(change(each) for each in self.additions))
+
     def _with(self, **changes: object) -> Self:
         """Give a copy, with its bounds checked; the same object where nothing changes. Raises OverlayFull."""
         changed = self.model_copy(update=changes)

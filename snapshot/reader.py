@@ -245,12 +245,9 @@ class Snapshot:
                     found += [(algorithm, digest) for digest in _digests_under(cursor, key, algorithm.digest_bytes)]
         return found
 
-    def is_known_good(self, algorithm: Algorithm, digest: bytes) -> bool:
-        """Tell whether a digest was known good when this snapshot was compiled; one in 100,000 others is taken for it.
-
-        Raises FilterDamaged. Opens the filter each time: not for requests.
-        """
-        return is_known_good(self.directory, self.manifest, algorithm, digest)
+    def known_good(self) -> KnownGood:
+        """Give what tells whether a digest is known good."""
+        return KnownGood(self.directory, self.manifest)
 
     def read_in(self) -> None:
         """Read every filter into memory, so that no request waits for the disk."""
@@ -285,18 +282,35 @@ class Snapshot:
         self.close()
 
 
-def is_known_good(directory: Path, manifest: Manifest, algorithm: Algorithm, digest: bytes) -> bool:
-    """Do what Snapshot.is_known_good does, for a snapshot that is not open."""
-    facts = manifest.known_good.get(algorithm.name)
-    if facts is None:
-        return False
-    path = directory / known_good_file(algorithm.name)
-    bloom = MappedFilter(path, algorithm)
-    if (bloom.num_slices, bloom.bits_per_slice, bloom.count) != (
-        facts.filter_slices, facts.filter_bits_per_slice, facts.digests,
-    ):  # fmt: skip
-        raise FilterDamaged(path, "the header is not the one the manifest describes")
-    return digest in bloom
+class KnownGood:
+    """The filters of a snapshot's known-good digests, opened when they are asked. For changes, not for requests."""
+
+    def __init__(self, directory: Path, manifest: Manifest) -> None:
+        self._directory = directory
+        self._manifest = manifest
+        self._filters: dict[str, MappedFilter | None] = {}
+
+    def has(self, algorithm: Algorithm, digest: bytes) -> bool:
+        """Tell whether a digest was known good when the snapshot was compiled; one in 100,000 others is taken for it.
+
+        Raises FilterDamaged.
+        """
+        if algorithm.name not in self._filters:
+            self._filters[algorithm.name] = self._open(algorithm)
+        bloom = self._filters[algorithm.name]
+        return bloom is not None and digest in bloom
+
+    def _open(self, algorithm: Algorithm) -> MappedFilter | None:
+        facts = self._manifest.known_good.get(algorithm.name)
+        if facts is None:
+            return None
+        path = self._directory / known_good_file(algorithm.name)
+        bloom = MappedFilter(path, algorithm)
+        if (bloom.num_slices, bloom.bits_per_slice, bloom.count) != (
+            facts.filter_slices, facts.filter_bits_per_slice, facts.digests,
+        ):  # fmt: skip
+            raise FilterDamaged(path, "the header is not the one the manifest describes")
+        return bloom
 
 
 def _digests_under(cursor: lmdb.Cursor, key: bytes, digest_bytes: int) -> Iterator[bytes]:

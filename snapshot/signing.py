@@ -12,22 +12,23 @@ so nothing else that is ever signed with the same key can be taken for one.
     hashwacht compile … --signing-key FILE      whatever swaps CURRENT signs it
     hashwacht serve … --trusted-keys FILE.pub   takes over nothing that is not signed by one of the keys in it
 
-A file of trusted keys may hold several, one PEM block after the other: two while a key is being replaced.
+A file of trusted keys may hold several, one PEM block after the other: two while a key is being replaced. A block that
+is cut off, or is no such key, refuses the whole file: no key is passed over in silence.
 """
 
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 import os
 import re
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final, Self
 
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
@@ -42,9 +43,11 @@ from snapshot.errors import KeyUnusable, SignatureMissing, SignatureWrong
 from snapshot.store import Current
 
 _PREFIX: Final = b"hashwacht CURRENT v1\n"
+_MARKS: Final = (b"-----BEGIN", b"-----END")
 _PEM: Final = re.compile(rb"-----BEGIN [A-Z ]+-----.*?-----END [A-Z ]+-----", re.DOTALL)
 #: Others may not even read a private key.
 _LOOSE: Final = stat.S_IRWXG | stat.S_IRWXO
+_KEY_ID_DIGITS: Final = 16
 _PRIVATE_MODE: Final = 0o600
 _PUBLIC_MODE: Final = 0o644
 #: A key file is some hundred bytes.
@@ -58,7 +61,7 @@ def signed_bytes(current: Current) -> bytes:
 
 def key_id_of(key: Ed25519PublicKey) -> str:
     """Give the short name of a public key: the first 16 hex digits of its SHA-256."""
-    return hashlib.sha256(key.public_bytes(Encoding.Raw, PublicFormat.Raw)).hexdigest()[:16]
+    return hashlib.sha256(key.public_bytes(Encoding.Raw, PublicFormat.Raw)).hexdigest()[:_KEY_ID_DIGITS]
 
 
 class SigningKey:
@@ -71,8 +74,7 @@ class SigningKey:
     @classmethod
     def load(cls, path: Path) -> Self:
         """Read a private key in PEM. Raises KeyUnusable, also when others than its owner have access to the file."""
-        raw = _read(path)
-        mode = path.stat().st_mode
+        raw, mode = _read(path)
         if mode & _LOOSE:
             raise KeyUnusable(
                 f"{path}: others have access to this private key (mode {stat.S_IMODE(mode):04o}); chmod 600 it, and "
@@ -80,7 +82,7 @@ class SigningKey:
             )
         try:
             key = load_pem_private_key(raw, password=None)
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, UnsupportedAlgorithm) as error:
             raise KeyUnusable(f"{path}: is no private key in PEM without a password: {error}") from None
         if not isinstance(key, Ed25519PrivateKey):
             raise KeyUnusable(f"{path}: is a private key of another kind than Ed25519")
@@ -101,11 +103,15 @@ class TrustedKeys:
     @classmethod
     def load(cls, path: Path) -> Self:
         """Read public keys in PEM, one or more. Raises KeyUnusable."""
+        raw, _ = _read(path)
         keys: dict[str, Ed25519PublicKey] = {}
-        for block in _PEM.findall(_read(path)):
+        blocks = _PEM.findall(raw)
+        if any(raw.count(mark) != len(blocks) for mark in _MARKS):
+            raise KeyUnusable(f"{path}: holds a key in PEM that is cut off or damaged")
+        for block in blocks:
             try:
                 key = load_pem_public_key(block)
-            except ValueError as error:
+            except (ValueError, UnsupportedAlgorithm) as error:
                 raise KeyUnusable(f"{path}: holds what is no public key in PEM: {error}") from None
             if not isinstance(key, Ed25519PublicKey):
                 raise KeyUnusable(f"{path}: holds a public key of another kind than Ed25519")
@@ -121,44 +127,66 @@ class TrustedKeys:
             raise SignatureMissing(f"{path}: is not signed, and only what is signed by {known} is trusted")
         key = self._keys.get(current.key_id)
         if key is None:
-            raise SignatureWrong(f"{path}: is signed by {current.key_id}, and only {known} is trusted")
-        try:
-            key.verify(base64.b64decode(current.signature, validate=True), signed_bytes(current))
-        except (InvalidSignature, binascii.Error):
+            named = current.key_id[:_KEY_ID_DIGITS]  # it may be anything
+            raise SignatureWrong(f"{path}: is signed by {named!r}, and only {known} is trusted")
+        holds = False
+        with suppress(InvalidSignature, ValueError):
+            signature = base64.b64decode(current.signature, validate=True)
+            key.verify(signature, signed_bytes(current))
+            holds = base64.b64encode(signature).decode() == current.signature  # decoding passes over some bits
+        if not holds:
             raise SignatureWrong(
                 f"{path}: the signature of {current.key_id} does not hold: CURRENT was changed after it was signed"
-            ) from None
+            )
 
 
 def new_key(path: Path) -> str:
     """Write a new private key to `path`, for its owner only, and the public one to `path`.pub; give the key id.
 
-    Neither file may exist. Raises KeyUnusable.
+    Neither file may exist. Raises KeyUnusable; then neither was written.
     """
+    if not path.name:
+        raise KeyUnusable(f"{path}: is no name of a file")
     key = Ed25519PrivateKey.generate()
     private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     public = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
-    _write(path.with_name(f"{path.name}.pub"), public, _PUBLIC_MODE)
-    _write(path, private, _PRIVATE_MODE)
+    with _written(path, private, _PRIVATE_MODE), _written(path.with_name(f"{path.name}.pub"), public, _PUBLIC_MODE):
+        pass
     return key_id_of(key.public_key())
 
 
-def _write(path: Path, content: bytes, mode: int) -> None:
+@contextmanager
+def _written(path: Path, content: bytes, mode: int) -> Iterator[None]:
+    """Write a new file, and take it away again if the block, or writing itself, fails."""
     try:
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
-        with os.fdopen(fd, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(fd)
     except FileExistsError:
         raise KeyUnusable(f"{path}: is there already; a key is never overwritten") from None
     except OSError as error:
         raise KeyUnusable(f"{path}: cannot be written: {error.strerror}") from None
+    try:
+        try:
+            with os.fdopen(fd, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(fd)
+        except OSError as error:
+            raise KeyUnusable(f"{path}: cannot be written: {error.strerror}") from None
+        yield
+    except BaseException:
+        with suppress(OSError):  # what is left is half a pair, and the next attempt names it
+            path.unlink()
+        raise
 
 
-def _read(path: Path) -> bytes:
+def _read(path: Path) -> tuple[bytes, int]:
+    """Give a key file's bytes and mode."""
     try:
         with path.open("rb") as file:
-            return file.read(_MAX_FILE_BYTES)
+            mode = os.fstat(file.fileno()).st_mode
+            raw = file.read(_MAX_FILE_BYTES + 1)
     except OSError as error:
         raise KeyUnusable(f"{path}: cannot be read: {error.strerror}") from None
+    if len(raw) > _MAX_FILE_BYTES:
+        raise KeyUnusable(f"{path}: is longer than {_MAX_FILE_BYTES:,} bytes, so it is no file of keys")
+    return raw, mode

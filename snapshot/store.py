@@ -37,6 +37,12 @@ from snapshot.overlay import EMPTY, Overlay, parse_overlay
 _HEX64: Final = r"^[0-9a-f]{64}$"
 
 
+_OVERLAY_REMEDY: Final = (
+    "Put the file back from a backup of the store; what is served stays as it is until then, and nothing can be "
+    "changed, so that no suppression gets lost."
+)
+
+
 class Current(BaseModel):
     """The pointer to what is live. At `overlay_version` 0 the overlay is empty and has no file.
 
@@ -230,11 +236,13 @@ class Store:
         try:
             raw = path.read_bytes()
         except FileNotFoundError:
-            raise OverlayDamaged(path, "is missing") from None
+            raise OverlayDamaged(path, f"is missing. {_OVERLAY_REMEDY}") from None
         except OSError as error:
             raise StoreUnusable(f"{path}: {error.strerror}") from error
         if sha256_hex(raw) != sha256:
-            raise OverlayDamaged(path, "is not the overlay that was published (its SHA-256 differs)")
+            raise OverlayDamaged(
+                path, f"is not the overlay that was published (its SHA-256 differs). {_OVERLAY_REMEDY}"
+            )
         overlay = parse_overlay(raw, path)
         if overlay.version != version:
             raise OverlayDamaged(path, f"speaks of version {overlay.version}")
