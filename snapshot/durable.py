@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from snapshot.errors import StoreUnusable, wrapped_os_errors
@@ -21,19 +22,18 @@ def fsync_path(path: Path) -> None:
 def replace_file(path: Path, content: bytes) -> None:
     """Put a small file in place: whole on disk first, then renamed, then its directory flushed.
 
-    One writer at a time; one that is killed leaves at most a hidden file beside it. Raises StoreFull or StoreUnusable.
+    One writer at a time in a directory; one that is killed leaves at most a hidden file there, which the next one
+    overwrites. Raises StoreFull or StoreUnusable.
     """
-    beside = path.with_name(f".{path.name}.new")
+    beside = path.with_name(".new")
     with wrapped_os_errors("writing", path):
-        fd = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
         try:
-            os.write(fd, content)
-            os.fsync(fd)
-        finally:
-            os.close(fd)
-        if beside.stat().st_size != len(content):  # a short write is how a full quota can look
-            raise OSError(errno.ENOSPC, "short write", str(beside))
-        beside.rename(path)
+            _write(beside, content)
+            beside.rename(path)
+        except OSError as error:
+            with suppress(OSError):  # on a full disk every file counts
+                beside.unlink(missing_ok=True)
+            raise OSError(error.errno, error.strerror, os.fspath(path)) from error  # what people know it by
     try:
         fsync_path(path.parent)
     except OSError as error:
@@ -41,3 +41,14 @@ def replace_file(path: Path, content: bytes) -> None:
             f"{path} is in place, but flushing its directory failed: {error.strerror}. It holds now and may not "
             "survive a power cut: look at the disk, then at `hashwacht history`."
         ) from error
+
+
+def _write(path: Path, content: bytes) -> None:
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+    try:
+        os.write(fd, content)
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+    if path.stat().st_size != len(content):  # a short write is how a full quota can look
+        raise OSError(errno.ENOSPC, "short write", str(path))
