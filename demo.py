@@ -1,8 +1,9 @@
 """`make demo`: the whole path once, on this machine's own software.
 
 Compiles a real list (on Debian the MD5 sums of every installed package's files, elsewhere the SHA-256 of the Python
-installation's files), serves it on 127.0.0.1 and prints a request for a listed and one for an unlisted digest. It
-runs the same two commands that an operator would, keeps its store in a temporary directory and removes it at the end.
+installation's files) and the public test list, serves them on 127.0.0.1 and prints three requests: for a digest of the
+real list, for one of a harmless test file, and for one that nobody listed. It runs the same two commands that an
+operator would, keeps its store in a temporary directory and removes it at the end.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ import sysconfig
 import tempfile
 import time
 from pathlib import Path
+
+from loader.test_list import harmless_files
 
 HASHWACHT = [sys.executable, "-m", "hashwacht"]
 HOST = "127.0.0.1"
@@ -49,7 +52,9 @@ def run(directory: Path, port: int) -> int:
     """Compile, serve, print the requests, and wait for Ctrl-C."""
     files, algorithm, listed, what = real_list(directory)
     store = str(directory / "store")
-    compile_command = [*HASHWACHT, "compile", "--store", store, "--list-id", "demo", "--tier", "baseline"]
+    compile_command = [
+        *HASHWACHT, "compile", "--store", store, "--list-id", "demo", "--tier", "baseline", "--with-test-list",
+    ]  # fmt: skip
     print(f"$ {shown(compile_command)} {files[0] if len(files) == 1 else DPKG / '*.md5sums'}", flush=True)
     subprocess.run([*compile_command, *files], check=True)
     serve = [*HASHWACHT, "serve", "--store", store, "--host", HOST, "--port", str(port)]
@@ -59,8 +64,14 @@ def run(directory: Path, port: int) -> int:
     try:
         wait_until_ready(port, server)
         unlisted = secrets.token_hex(len(listed) // 2)
-        print(f"\nReady. In another terminal, a listed digest ({what}) and one that nobody listed:\n")
-        for digest in (listed, unlisted):
+        test_file, content = next(iter(harmless_files().items()))
+        harmless = hashlib.new(algorithm, content, usedforsecurity=False).hexdigest()
+        print(
+            f"\nReady. In another terminal, three requests: for a listed digest ({what}),\n"
+            f"for one of the public test list ({test_file}, which `hashwacht test-list --write DIR` writes:\n"
+            "upload it where you have integrated this), and for one that nobody listed:\n"
+        )
+        for digest in (listed, harmless, unlisted):
             print(
                 f"curl -s -w '\\n' http://{HOST}:{port}/v1/match -H 'content-type: application/json' "
                 f"""-d '{{"{algorithm}": ["{digest}"]}}'"""
@@ -83,7 +94,9 @@ def real_list(directory: Path) -> tuple[list[str], str, str, str]:
     lines = [f"{hashlib.sha256(source.read_bytes()).hexdigest()}  {source}\n" for source in sources]
     list_file = directory / "python.sha256sums"
     list_file.write_text("".join(lines), encoding="utf-8")
-    digest, _, name = lines[0].partition("  ")
+    # Not of an empty file: those are known good, and never listed.
+    first = next(line for source, line in zip(sources, lines, strict=True) if source.stat().st_size)
+    digest, _, name = first.partition("  ")
     return [str(list_file)], "sha256", digest, f"the SHA-256 of {name.strip()}"
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import orjson
 import pytest
 
+from snapshot.manifest import sha256_hex
 from snapshot.store import Store
 from tests import listfiles
 from tests.command import compile_lists, hashwacht
@@ -104,8 +105,13 @@ def test_show_to_the_letter(three: Path, compiled: list[dict[str, Any]]) -> None
         "entries": 470, "bytes": compiled[2]["bytes"],
     }  # fmt: skip
     assert said["classes"] == [
-        {"list_id": "police", "category": "default", "tier": "baseline", "entries": {"md5": 70, "sha256": 400}}
-    ]
+        {
+            "list_id": "police", "category": "default", "tier": "baseline", "entries": {"md5": 70, "sha256": 400},
+            "most_references": 0,
+        }
+    ]  # fmt: skip
+    assert said["format_version"] == 2
+    assert set(said["known_good"]) == {"md5", "sha256"}
     assert set(measured) == {"md5", "sha256"}
     assert all(0 < rate < 0.01 for rate in measured.values()), "small filters stray from the promise, but not so far"
 
@@ -141,22 +147,72 @@ def test_history_newest_first(three: Path, compiled: list[dict[str, Any]]) -> No
         "dropped_lists", "retained", "previous_sha256", "overlay_version", "overlay_sha256", "reason", "details",
     }  # fmt: skip
     for entry, one in zip(said, reversed(compiled), strict=True):
-        assert (entry["snapshot_id"], entry["action"], entry["by"]) == (
-            one["snapshot_id"],
-            "compile",
-            getpass.getuser(),
-        )
+        assert (entry["snapshot_id"], entry["action"], entry["by"], entry["reason"], entry["details"]) == (
+            one["snapshot_id"], "compile", getpass.getuser(), "compiled with --list-id and --tier", [],
+        )  # fmt: skip
         assert entry["lists"] == [
-            {"list_id": "police", "files": 1, "lines": one["lines"], "digests": one["digests"], "refused": 0}
-        ]
+            {
+                "list_id": "police", "kind": "known-bad", "files": 1, "lines": one["lines"], "digests": one["digests"],
+                "refused": 0, "guarded": 0, "withdrawn": 0,
+            }
+        ]  # fmt: skip
+    # The class is approved with the first of them, and stays so.
+    store = Store(three)
+    assert {(entry["overlay_version"], entry["overlay_sha256"]) for entry in said} == {
+        (1, sha256_hex(store.overlay_file(1).read_bytes()))
+    }
+    assert [entry["previous_sha256"] for entry in said] == [
+        sha256_hex(store.history_file(2).read_bytes()), sha256_hex(store.history_file(1).read_bytes()), None,
+    ]  # fmt: skip
     lines = hashwacht("history", "--store", three).out.splitlines()
     assert [line.split()[0] for line in lines] == ["3", "2", "1"]
-    assert f"compile   {compiled[2]['snapshot_id'][:16]}  470 entries of police, by {getpass.getuser()}" in lines[0]
+    assert lines[0].endswith(
+        f"  compile     {compiled[2]['snapshot_id'][:16]}  470 entries of police, overlay 1, by {getpass.getuser()}: "
+        "compiled with --list-id and --tier"
+    )
+
+
+def test_history_says_what_was_done_and_why(three: Path, compiled: list[dict[str, Any]]) -> None:
+    hashwacht("rollback", "--store", three, "--reason", "the police ask for it")
+    hashwacht("suppress", MD5[0].hex(), "--store", three, "--by", "kim", "--reason", "ticket 88")
+    (suppressed, what, rolled_back, to, *_) = hashwacht("history", "--store", three).out.splitlines()
+    assert suppressed.split()[0] == "5"
+    assert suppressed.endswith("370 entries of police, overlay 2, by kim: ticket 88")
+    assert what == "        1 md5 named"
+    assert rolled_back.split()[0] == "4"
+    assert rolled_back.endswith(f"370 entries of police, overlay 1, by {getpass.getuser()}: the police ask for it")
+    assert to == f"        to snapshot {compiled[1]['snapshot_id']}"
+    assert [entry["action"] for entry in hashwacht("history", "--store", three, "--json").json()[:2]] == [
+        "suppress", "rollback",
+    ]  # fmt: skip
+    hashwacht("verify", "--store", three)
+
+
+def test_a_history_that_was_changed_is_noticed(three: Path) -> None:
+    path = Store(three).history_file(1)
+    path.write_bytes(path.read_bytes().replace(b'"compiled with', b'"Compiled with'))
+    said = hashwacht("verify", "--store", three, code=1)
+    assert f"damaged [history_damaged]: {path}: is not what the entry after it vouches for" in said.err
+    assert "error [history_damaged]" in hashwacht("history", "--store", three, code=4).err
+
+
+def test_an_overlay_that_was_changed_or_is_gone_is_noticed(three: Path) -> None:
+    path = Store(three).overlay_file(1)
+    whole = path.read_bytes()
+    for damage in (whole.replace(b'"baseline"', b'"illegal"'), None):
+        path.unlink() if damage is None else path.write_bytes(damage)
+        said = hashwacht("verify", "--store", three, code=1)
+        assert f"damaged [overlay_damaged]: {path}: " in said.err
+        for name in ("lookup", "overlay", "rollback"):
+            words = [MD5[0].hex()] if name == "lookup" else []
+            assert "error [overlay_damaged]" in hashwacht(name, "--store", three, *words, code=4).err
+    path.write_bytes(whole)
+    hashwacht("verify", "--store", three)
 
 
 def test_rollback_without_an_id_takes_the_generation_before(three: Path, compiled: list[dict[str, Any]]) -> None:
     said = hashwacht("rollback", "--store", three, "--json").json()
-    assert said == {"generation": 4, "snapshot_id": compiled[1]["snapshot_id"]}
+    assert said == {"generation": 4, "snapshot_id": compiled[1]["snapshot_id"], "not_approved": []}
     assert live(three) == (4, compiled[1]["snapshot_id"])
     assert len(contents(three)) == 70 + 300
     assert [entry["action"] for entry in hashwacht("history", "--store", three, "--json").json()] == [
@@ -193,13 +249,28 @@ def test_rollback_refuses_a_damaged_snapshot(three: Path, compiled: list[dict[st
     assert live(three) == (3, compiled[2]["snapshot_id"])
 
 
+def test_rollback_names_what_is_off_then(three: Path, tmp_path: Path, compiled: list[dict[str, Any]]) -> None:
+    """The category had another tier meanwhile, so its approval was revoked, and going back does not bring it back."""
+    path = listfiles.write(tmp_path / "list", listfiles.hex_lines(MD5))
+    compile_lists(three, path, list_id="police", tier="other")
+    said = hashwacht("rollback", "--store", three, compiled[2]["snapshot_id"])
+    assert said.err == "warning: police / default / baseline is not approved, so it is off: hashwacht approve\n"
+    assert said.out == f"live      generation 5, snapshot {compiled[2]['snapshot_id']}\n"
+    hashwacht("rollback", "--store", three)
+    again = hashwacht("rollback", "--store", three, "--json").json()
+    assert again["not_approved"] == [{"list_id": "police", "category": "default", "tier": "baseline"}]
+    assert "no match  police / default / baseline (off: not approved)" in (
+        hashwacht("lookup", "--store", three, MD5[0].hex()).out
+    )
+
+
 def test_rollback_of_a_first_generation(tmp_path: Path) -> None:
     compile_lists(tmp_path / "s", listfiles.write(tmp_path / "l", listfiles.hex_lines(MD5)))
     said = hashwacht("rollback", "--store", tmp_path / "s", code=4)
     assert "no other snapshot was live before this one" in said.err
 
 
-@pytest.mark.parametrize("name", ["verify", "show", "history", "rollback", "lookup"])
+@pytest.mark.parametrize("name", ["verify", "show", "history", "rollback", "lookup", "overlay", "lists"])
 @pytest.mark.parametrize("there", [False, True])
 def test_a_store_with_nothing_in_it(tmp_path: Path, name: str, there: bool) -> None:
     store = tmp_path / "store"

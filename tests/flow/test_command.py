@@ -50,12 +50,14 @@ def test_the_table_repeats_the_command_own_words(name: str) -> None:
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_option_explains_itself(name: str) -> None:
     own = command(name)
-    with click.Context(own, info_name=name) as context:
-        text = own.get_help(context)
-    for parameter in own.params:
-        if isinstance(parameter, click.Option):
-            assert parameter.help, parameter.name
-            assert parameter.opts[0] in text
+    below = list(own.commands.values()) if isinstance(own, click.Group) else [own]
+    for each in below:
+        with click.Context(each, info_name=name) as context:
+            text = each.get_help(context)
+        for parameter in each.params:
+            if isinstance(parameter, click.Option):
+                assert parameter.help, parameter.name
+                assert parameter.opts[0] in text
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -114,9 +116,21 @@ def test_an_unknown_command_and_an_unknown_option() -> None:
         (["--list-id", "-x", "--tier", "other", "-"], "'-x': 1 to 64"),
         (["--list-id", "a" * 65, "--tier", "other", "-"], "1 to 64"),
         (["--list-id", "a", "--tier", "bad", "-"], "'bad' is not one of 'baseline', 'illegal', 'investigative'"),
-        (["--list-id", "a", "--tier", "other"], "Missing argument 'FILES...'"),
-        (["--tier", "other", "-"], "Missing option '--list-id'"),
-        (["--list-id", "a", "-"], "Missing option '--tier'"),
+        (
+            ["--list-id", "a", "--tier", "other"],
+            "FILES is missing; or describe the lists in a lists file, with --lists",
+        ),
+        (["--tier", "other", "-"], "--list-id is missing; or describe the lists in a lists file, with --lists"),
+        (["--list-id", "a", "-"], "--tier is missing; or describe the lists in a lists file, with --lists"),
+        (["-"], "--list-id is missing; or describe the lists in a lists file, with --lists"),
+        ([], "say what to compile: --lists FILE, or --list-id, --tier and FILES"),
+        (
+            ["--lists", "l.toml", "--list-id", "a"],
+            "--lists describes every list: leave --list-id, --tier and FILES away",
+        ),
+        (["--lists", "l.toml", "--tier", "other"], "--lists describes every list: leave"),
+        (["--lists", "l.toml", "-"], "--lists describes every list: leave"),
+        (["--list-id", "hashwacht-test", "--tier", "other", "-"], "take it in with --with-test-list"),
         (["--list-id", "a", "--tier", "other", "--category", "", "-"], "1 to 1,024 printable characters"),
         (["--list-id", "a", "--tier", "other", "--category", "a\nb", "-"], "1 to 1,024 printable characters"),
         (["--list-id", "a", "--tier", "other", "--column", "md5", "-"], "'md5': write NAME=HEADER"),

@@ -33,6 +33,8 @@ def test_json_to_the_letter(tmp_path: Path, list_a: Path) -> None:
     assert said == {
         "generation": 1,
         "snapshot_id": current.snapshot_id,
+        "overlay_version": 1,
+        "published": True,
         "already_there": False,
         "entries": 402,
         "algorithms": {"sha256": 402},
@@ -42,12 +44,36 @@ def test_json_to_the_letter(tmp_path: Path, list_a: Path) -> None:
         "lines": 400 + 2 + 303,
         "digests": 702,
         "merged": 300,
+        "withdrawn": 0,
+        "known_good": {"digests": 0, "lists": {}, "named": []},
         "refused": 1,
         "bad_lines": [
             f"{bad}:303: digest: has a character other than 0-9, a-f, A-F at position 2; it begins with 0x",
         ],
+        "diff": {
+            "old_snapshot_id": None,
+            "new_snapshot_id": current.snapshot_id,
+            "lists": {"list": {"before": 0, "after": 402, "added": 402, "removed": 0, "kept": 0}},
+            "classes": [
+                {
+                    "list_id": "list", "category": "default", "tier": "illegal",
+                    "added": 402, "removed": 0, "kept": 0,
+                    "algorithms": {"sha256": {"added": 402, "removed": 0, "kept": 0}},
+                }
+            ],
+            "appeared": [{"list_id": "list", "category": "default", "tier": "illegal"}],
+            "vanished": [],
+            "reclassed": [],
+        },
+        "not_compared": None,
+        "findings": [
+            {
+                "kind": "class_appeared", "list_id": "list", "stops": False,
+                "text": "list/default/illegal: a new class of 402 digests, off until it is approved",
+            }
+        ],
         "removed_snapshots": [],
-    }
+    }  # fmt: skip
 
 
 def test_the_text_names_what_was_read_refused_and_made_live(tmp_path: Path, list_a: Path) -> None:

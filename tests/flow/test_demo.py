@@ -51,15 +51,17 @@ def test_the_printed_requests_work_and_ctrl_c_ends_it(port: int, tmp_path: Path)
             if "Ctrl-C" in line:
                 break
         requests = [line for line in said if line.startswith("curl ")]
-        assert len(requests) == 2, "".join(said)
+        assert len(requests) == 3, "".join(said)
         answers = []
         for request in requests:
             pasted = subprocess.run(["bash", "-c", request], capture_output=True, text=True, timeout=30, check=True)
             assert pasted.stdout.endswith("}\n")
             answers.append(json.loads(pasted.stdout))
-        listed, unlisted = answers
-        assert [match["labels"][0]["list_id"] for match in listed["matches"]] == ["demo"]
-        assert listed["matches"][0]["action"] == "block"
+        listed, harmless, unlisted = answers
+        for answer, list_id in ((listed, "demo"), (harmless, "hashwacht-test")):
+            assert [match["labels"][0]["list_id"] for match in answer["matches"]] == [list_id]
+            assert answer["matches"][0]["action"] == "block"
+        assert any("listed digests are known good and left out: " in line for line in said)
         assert unlisted["matches"] == []
         assert sum(unlisted["checked"].values()) == 1
         os.killpg(running.pid, signal.SIGINT)  # Ctrl-C reaches every process of the terminal

@@ -36,6 +36,10 @@ def lists_of(*names: str) -> list[ListInput]:
         ),
         # The hotline's own ids: each digest owns its label set.
         "cases": ListInput("cases", Tier.OTHER, [str(LISTS / "cases.csv")]),
+        # One digest under more references than a label set keeps: the references' own database has them all.
+        "constant": ListInput("constant", Tier.INVESTIGATIVE, [str(LISTS / "constant.csv")]),
+        # Some digests of the others: known good, so none of them is in the snapshot.
+        "harmless": ListInput("harmless", Tier.UNKNOWN, [str(LISTS / "harmless.txt")], known_good=True),
     }
     return [every[name] for name in names]
 
@@ -50,7 +54,7 @@ class Golden(NamedTuple):
 
 GOLDEN = [
     Golden("short-ids", lists_of("police", "hotline", "vectors"), 0.001),
-    Golden("long-ids", lists_of("police", "hotline", "vectors", "cases"), 0.01),
+    Golden("long-ids", lists_of("police", "hotline", "vectors", "cases", "constant", "harmless"), 0.01),
 ]
 
 

@@ -9,14 +9,18 @@ from __future__ import annotations
 
 import csv
 import random
+from collections import Counter, defaultdict
 from pathlib import Path
 
 import lmdb
 import pytest
 
+from loader.guard import trivial_digests
 from snapshot.algorithms import ALGORITHMS
-from snapshot.labels import Label, LabelSet, Tier, label_set
-from snapshot.manifest import ENTRIES, FORMAT_VERSION, MANIFEST, parse_manifest, sha256_hex
+from snapshot.blocks import REFERENCE_KEY_BYTES, references_database
+from snapshot.bloom import MappedFilter
+from snapshot.labels import MAX_REFERENCES_PER_CLASS, Label, LabelSet, Tier, label_set
+from snapshot.manifest import ENTRIES, FORMAT_VERSION, MANIFEST, known_good_file, parse_manifest, sha256_hex
 from snapshot.reader import Snapshot, check_files
 from tests.golden.regenerate import GOLDEN, HERE, LISTS, Golden, compile_golden, from_text, to_text
 
@@ -26,6 +30,9 @@ If you did not mean to change the format, this is a defect.
 If you did: raise FORMAT_VERSION in snapshot/manifest.py, say in docs/snapshot-format.md what changed, and write the
 golden files anew with `python tests/golden/regenerate.py`. Commit all three together.
 """
+
+#: A digest, by its algorithm's name.
+Digest = tuple[str, bytes]
 
 every_golden = pytest.mark.parametrize("golden", GOLDEN, ids=lambda golden: golden.name)
 
@@ -59,12 +66,31 @@ def opened(tmp_path: Path):
         snapshot.close()
 
 
-def content_of(snapshot: Snapshot) -> dict[tuple[str, bytes], LabelSet]:
+def content_of(snapshot: Snapshot) -> dict[Digest, LabelSet]:
     return {
         (name, digest): snapshot.labels(number)
         for name, table in snapshot.tables.items()
         for digest, number in table.records()
     }
+
+
+def references_in(snapshot: Snapshot) -> dict[str, list[bytes]]:
+    """Give the records of every database of references, in their order, read past the reader."""
+    found: dict[str, list[bytes]] = {}
+    env = snapshot._env  # one file may be opened only once in a process
+    with env.begin() as txn:
+        names = [name for name, _ in txn.cursor()]
+        assert {name.decode() for name in names if b"/" not in name} == {*snapshot.tables, "label_sets"}
+        for algorithm in ALGORITHMS.values():
+            if (name := references_database(algorithm.name)) not in names:
+                continue
+            record_bytes = REFERENCE_KEY_BYTES + algorithm.digest_bytes
+            records = found[algorithm.name] = []
+            for key, block in txn.cursor(env.open_db(name, txn=txn, create=False)):
+                records += [block[at : at + record_bytes] for at in range(0, len(block), record_bytes)]
+                assert key == records[-1]
+        assert {references_database(name) for name in found} == {name for name in names if b"/" in name}
+    return found
 
 
 @every_golden
@@ -74,7 +100,9 @@ def test_the_compiler_writes_what_was_committed(golden: Golden, tmp_path: Path, 
     by_bytes = old.keys()
     if page_size(tmp_path) != parse_manifest(old[MANIFEST], Path(MANIFEST)).page_size:
         by_bytes -= {ENTRIES, MANIFEST}
-        assert content_of(opened("new", new)) == content_of(opened("old", old))
+        snapshots = opened("new", new), opened("old", old)
+        for each in (content_of, references_in, lambda snapshot: snapshot.manifest.known_good):
+            assert each(snapshots[0]) == each(snapshots[1])
     for name in sorted(by_bytes):
         # Not compared by assert, which would print both in full.
         if new[name] != old[name]:
@@ -87,33 +115,48 @@ def test_the_committed_format_is_the_current_one() -> None:
         assert manifest.format_version == FORMAT_VERSION
 
 
-def from_lists(golden: Golden) -> dict[tuple[str, bytes], LabelSet]:
-    """Read the golden hash lists once more, by hand."""
-    labels: dict[tuple[str, bytes], list[Label]] = {}
-    by_length = {2 * a.digest_bytes: a.name for a in ALGORITHMS.values()}
+BY_LENGTH = {2 * a.digest_bytes: a.name for a in ALGORITHMS.values()}
+
+
+def known_good_in(golden: Golden) -> set[Digest]:
+    """Give what the golden lists call harmless, and every trivial file, for the algorithms that are listed."""
+    found = {(algorithm.name, digest) for algorithm, digest in trivial_digests()}
+    if any(item.known_good for item in golden.lists):
+        lines = (LISTS / "harmless.txt").read_text().splitlines()
+        found |= {(BY_LENGTH[len(line)], bytes.fromhex(line)) for line in lines if not line.startswith("#")}
+    return found
+
+
+def from_lists(golden: Golden, *, guard: bool = True) -> dict[Digest, list[Label]]:
+    """Read the golden hash lists once more, by hand: every label of every digest that is not known good."""
+    labels: dict[Digest, list[Label]] = {}
+    known_good = known_good_in(golden) if guard else set()
 
     def add(text: str, list_id: str, category: str, tier: Tier, reference: str | None = None) -> None:
-        labels.setdefault((by_length[len(text)], bytes.fromhex(text)), []).append(
-            Label(list_id, category, tier, reference)
-        )
+        digest = BY_LENGTH[len(text)], bytes.fromhex(text)
+        if digest not in known_good:
+            labels.setdefault(digest, []).append(Label(list_id, category, tier, reference))
 
     lists = {item.list_id for item in golden.lists}
     for name, tier in (("police", Tier.BASELINE), ("vectors", Tier.INVESTIGATIVE)):
         for line in (LISTS / f"{name}.txt").read_text().splitlines():
             if name in lists and not line.startswith("#"):
                 add(line, name, "default", tier)
-    for name, tier, category in (("hotline", Tier.ILLEGAL, "unsorted"), ("cases", Tier.OTHER, "default")):
+    for name, tier, category in (
+        ("hotline", Tier.ILLEGAL, "unsorted"), ("cases", Tier.OTHER, "default"),
+        ("constant", Tier.INVESTIGATIVE, "default"),
+    ):  # fmt: skip
         with (LISTS / f"{name}.csv").open(newline="", encoding="utf-8") as stream:
             for row in csv.DictReader(stream):
                 for algorithm in ALGORITHMS:
                     if name in lists and row.get(algorithm):
                         add(row[algorithm], name, row["category"] or category, tier, row.get("reference") or None)
-    return {key: label_set(found) for key, found in labels.items()}
+    return labels
 
 
 @every_golden
 def test_the_reader_finds_everything_in_the_committed_bytes(golden: Golden, rng: random.Random, opened) -> None:
-    expected = from_lists(golden)
+    expected = {digest: label_set(labels) for digest, labels in from_lists(golden).items()}
     assert {name for name, _ in expected} == set(ALGORITHMS)
     snapshot = opened("old", committed(golden))
     check_files(snapshot.directory, snapshot.manifest)
@@ -130,9 +173,54 @@ def test_the_reader_finds_everything_in_the_committed_bytes(golden: Golden, rng:
         assert [digest for digest in strangers if table.find(digest) is not None] == []
 
 
+@every_golden
+def test_the_reader_finds_every_reference_in_the_committed_bytes(golden: Golden, opened) -> None:
+    """Those beyond what a label set keeps too."""
+    expected: defaultdict[tuple[str, str], set[Digest]] = defaultdict(set)
+    for digest, labels in from_lists(golden).items():
+        for label in labels:
+            if label.reference is not None:
+                expected[label.list_id, label.reference].add(digest)
+    snapshot = opened("old", committed(golden))
+    for (list_id, reference), digests in expected.items():
+        found = [(algorithm.name, digest) for algorithm, digest in snapshot.digests_of(list_id, reference)]
+        assert set(found) == digests
+        assert len(found) == len(digests)
+        assert snapshot.digests_of(f"{list_id}-", reference) == []
+    assert snapshot.digests_of("cases", "nobody's") == []
+    counts = {name: len(records) for name, records in references_in(snapshot).items()}
+    assert sum(counts.values()) == sum(map(len, expected.values()))
+    assert counts == {name: f.references for name, f in snapshot.manifest.algorithms.items() if f.references}
+    assert all(records == sorted(set(records)) for records in references_in(snapshot).values())
+    assert bool(expected) == (golden.name == "long-ids")
+
+
+@every_golden
+def test_the_known_good_filters_know_what_is_known_good(golden: Golden, rng: random.Random, opened) -> None:
+    known_good = known_good_in(golden)
+    snapshot = opened("old", committed(golden))
+    assert {name for name, _ in known_good} == snapshot.manifest.known_good.keys()
+    for name, facts in snapshot.manifest.known_good.items():
+        members = [digest for of, digest in known_good if of == name]
+        bloom = MappedFilter(snapshot.directory / known_good_file(name), ALGORITHMS[name])
+        assert (bloom.count, bloom.false_positive_rate) == (len(members), 1e-5)
+        assert facts.digests == len(members)
+        assert bloom.probe(b"".join(members)) == list(range(len(members)))
+        strangers = [rng.randbytes(ALGORITHMS[name].digest_bytes) for _ in range(1000)]
+        assert len(bloom.probe(b"".join(strangers))) <= 2
+        assert not any(digest in bloom for of, digest in from_lists(golden) if of == name)
+    all_labels = from_lists(golden, guard=False)
+    guarded = Counter(list_id for d in known_good for list_id in {label.list_id for label in all_labels.get(d, ())})
+    assert {facts.list_id: facts.guarded for facts in snapshot.manifest.lists if facts.guarded} == guarded
+    assert guarded.keys() == ({"police", "hotline", "cases"} if golden.name == "long-ids" else set())
+    kinds = {facts.list_id: facts.kind for facts in snapshot.manifest.lists}
+    assert kinds == {item.list_id: "known-good" if item.known_good else "known-bad" for item in golden.lists}
+
+
 def test_references_are_there_and_shared_digests_have_several_labels() -> None:
     """What the golden lists were made for: without these they would prove less than they seem to."""
     long = from_lists(GOLDEN[1])
+    assert max(len(labels) for labels in long.values()) > MAX_REFERENCES_PER_CLASS
     assert sum(any(label.reference for label in labels) for labels in long.values()) > 50
     assert {tier for labels in long.values() for tier in (label.tier for label in labels)} == {
         Tier.BASELINE, Tier.ILLEGAL, Tier.INVESTIGATIVE, Tier.OTHER,
