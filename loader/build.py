@@ -81,6 +81,11 @@ class BuildRequest:
     check_only: bool = False
 
     @property
+    def approved_lists(self) -> list[str]:
+        """The lists of which every class with a known tier goes on with the compile."""
+        return [*self.approve_lists, *([test_list.LIST_ID] if self.with_test_list else [])]
+
+    @property
     def list_ids(self) -> list[str]:
         """The lists that the snapshot will be made of."""
         return [*(item.list_id for item in self.lists), *([test_list.LIST_ID] if self.with_test_list else [])]
@@ -127,12 +132,11 @@ def build(
             return BuildResult(request, manifest, None, comparison, report)
         if comparison.diff is not None and request.accept_diff is None:
             refuse_diff(comparison.diff, comparison.findings)
-        approved = [*request.approve_lists, *([test_list.LIST_ID] if request.with_test_list else [])]
         directory = store.snapshot_dir(manifest.snapshot_id)  # where it is by then
         published = publisher.publish(
             work / "snapshot", manifest, by=request.by, dropped_lists=dropped,
             reason=request.accept_diff, details=[f"accepted: {finding.text}" for finding in comparison.stopping],
-            change=lambda overlay: gate.overlay_after(overlay, manifest, directory, request.by, approved),
+            change=lambda overlay: gate.overlay_after(overlay, manifest, directory, request.by, request.approved_lists),
         )  # fmt: skip
     return BuildResult(request, published.manifest, published, comparison, report)
 
@@ -275,7 +279,10 @@ def write_snapshot(
 def compare(store: Store, directory: Path, manifest: Manifest, request: BuildRequest, progress: Progress) -> Comparison:
     """Gate: what the new snapshot changes against the live one, and what of it wants a word."""
     progress.stage("comparing", None)
-    return gate.compare_with_live(store, directory, manifest, request.limits, progress.advance)
+    record_bytes = manifest.total_bytes // max(manifest.entries, 1)
+    return gate.compare_with_live(
+        store, directory, manifest, request.limits, lambda records: progress.advance(records * record_bytes)
+    )
 
 
 def write_references(writer: SnapshotWriter, references: Spools, progress: Progress) -> None:

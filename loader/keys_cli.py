@@ -30,5 +30,5 @@ def new(file: Path) -> None:
     with named_errors():
         key_id = new_key(file)
     click.echo(f"key         {key_id}")
-    click.echo(f"private     {file}: give it to compile, approve, suppress and rollback as --signing-key")
+    click.echo(f"private     {file}: give it to every command that changes what is live, as --signing-key")
     click.echo(f"public      {file}.pub: give it to serve as --trusted-keys")

@@ -5,12 +5,16 @@
 An old CURRENT is well signed too, so a signature alone would not keep somebody who can write to the store from putting
 an old state back, with a withdrawn digest on it or a new one off it. The highest generation that was ever taken over on
 this host is kept in a file, so that a restart does not forget it. `rollback` makes a higher generation and is no step
-back. To accept a lower one on purpose, remove that file.
+back. To accept a lower one on purpose, remove that file and restart the service. All workers of a host write it, one at
+a time by flock on the file `….lock` beside it.
 """
 
 from __future__ import annotations
 
+import fcntl
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -56,12 +60,14 @@ class Trust:
 
     def note(self, current: Current) -> None:
         """Remember that a generation was taken over."""
-        if self._file is None or current.generation <= self._highest():
+        if self._file is None:
             return
-        content = orjson.dumps({"store": str(self._store.path), "generation": current.generation})
+        note = {"store": os.fsencode(self._store.path).decode(errors="replace"), "generation": current.generation}
         try:
-            replace_file(self._file, content)
-        except StoreError as error:
+            with _locked(self._file.with_suffix(".lock")):
+                if current.generation > self._highest():
+                    replace_file(self._file, orjson.dumps(note))
+        except (StoreError, OSError) as error:
             _log.error("the highest generation cannot be kept, so a restart forgets it", error=str(error))
 
     def _highest(self) -> int:
@@ -77,3 +83,14 @@ class Trust:
             _log.error("the note of the highest generation is damaged and does not count", path=str(self._file))
             return 0
         return generation
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Hold a lock that all workers share, for the moment of a write. Raises OSError."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)  # closing frees the flock

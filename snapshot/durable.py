@@ -22,10 +22,9 @@ def fsync_path(path: Path) -> None:
 def replace_file(path: Path, content: bytes) -> None:
     """Put a small file in place: whole on disk first, then renamed, then its directory flushed.
 
-    One writer at a time in a directory; one that is killed leaves at most a hidden file there, which the next one
-    overwrites. Raises StoreFull or StoreUnusable.
+    One writer at a time; one that is killed leaves at most a hidden file beside it. Raises StoreFull or StoreUnusable.
     """
-    beside = path.with_name(".new")
+    beside = path.with_name(f".{path.name}.new")
     with wrapped_os_errors("writing", path):
         try:
             _write(beside, content)

@@ -15,6 +15,7 @@ whatever the order of files and lines, the memory limit or the number of repeats
     "hashwacht snapshot", format_version, false-positive rate (as its shortest decimal), width of label-set ids
     per algorithm with entries, in the order of snapshot/algorithms.py: name, its records, their number
     per algorithm with known-good digests: name, their number, the SHA-256 of their filter
+    per algorithm with references: name, the rows of its references, their number
     the shared label sets in the order of their ids; a SHA-256 over the own label sets in the order of theirs
 
 A second thread follows: it hashes the records and keeps their filter keys while this one puts blocks, and it flushes
@@ -224,18 +225,22 @@ class SnapshotWriter:
         record_bytes = REFERENCE_KEY_BYTES + algorithm.digest_bytes
         per_block = records_per_block(record_bytes, self._page_size)
         database = self._open_database(references_database(algorithm.name))
+        self._hash.update(f"references {algorithm.name}\n".encode())
         self._references = algorithm.name, _Blocks(self._put, database, record_bytes, record_bytes, per_block)
 
     def append_references(self, rows: Records) -> None:
         """Write rows of shape (n, 16 + L), reference key ‖ digest: ascending, later than all before, each once."""
         assert self._references is not None, "begin_references() comes first"
-        self._references[1].append(np.ascontiguousarray(rows))
+        rows = np.ascontiguousarray(rows)
+        self._hash.update(rows.data)
+        self._references[1].append(rows)
 
     def _end_references(self) -> None:
         if self._references is not None:
             name, blocks = self._references
             blocks.end()
             self._reference_counts[name] = blocks.records
+            self._hash.update(f"\n{blocks.records}\n".encode())
             self._references = None
 
     def _end_algorithm(self) -> None:

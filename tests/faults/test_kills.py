@@ -126,7 +126,9 @@ def check_next(doomed: Doomed, path: Path, files: list[Path]) -> None:
     report = verify_store(store)
     assert (report.damage, report.leftovers) == ([], [])
     assert {entry.name for entry in store.snapshots.iterdir()} == set(history[0].retained)
-    assert {entry.name for entry in path.iterdir()} == {"CURRENT", "history", "lock", "snapshots"}
+    assert {entry.name for entry in path.iterdir()} == {
+        "CURRENT", "history", "lock", "overlays", "snapshots", "swap.lock",
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("stage", STAGES, ids=lambda call: f"{call.when} {call.function} {call.nth}")

@@ -66,5 +66,5 @@ def test_everything_is_flushed_before_it_is_renamed_and_its_directory_after(
             renamed.append(path.name.split("-")[0])
         else:
             waiting.append(path)
-    assert renamed == ["snapshot", "1.json", "CURRENT"]
+    assert renamed == ["snapshot", ".1.json.new", ".CURRENT.new"]
     assert not waiting, "what was renamed last could be forgotten"

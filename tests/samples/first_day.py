@@ -1,6 +1,6 @@
 """The files that docs/first-day.md begins with: two suppliers' deliveries and a customer's file, all made up.
 
-    python -m tests.samples.first_day DIRECTORY      write them, to follow the page by hand
+python -m tests.samples.first_day DIRECTORY      write them, to follow the page by hand
 """
 
 from __future__ import annotations

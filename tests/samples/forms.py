@@ -60,8 +60,8 @@ def vics(some: Iterable[Entry]) -> bytes:
     media = [
         {
             "MediaID": int(entry.reference or 0),
-            "Category": int(entry.category or 0),
             "MediaSize": "68",
+            **({} if entry.category is None else {"Category": int(entry.category)}),
             **{key: entry.base64(name) if name == "photodna" else entry.hex(name).upper()
                for name, key in names.items() if name in entry.digests},
         }
@@ -98,10 +98,10 @@ def ncmec(some: Iterable[Entry], withdrawn: Iterable[Entry] = ()) -> bytes:
 
 def icse(some: Iterable[Entry]) -> bytes:
     """Give an export of Interpol's ICSE."""
-    header = (
-        "MD5;SHA1;PhotoDNA;Image ID;Is distributed;Victim identified;Offender identified;Series name;"
-        "Number of submissions;File Available;Media Type;Baseline"
-    ).split(";")
+    header = [
+        "MD5", "SHA1", "PhotoDNA", "Image ID", "Is distributed", "Victim identified", "Offender identified",
+        "Series name", "Number of submissions", "File Available", "Media Type", "Baseline",
+    ]  # fmt: skip
     rows = [
         [entry.hex("md5"), entry.hex("sha1"), entry.base64("photodna"), entry.reference or "",
          "Yes", "No", "No", "", "1", "Yes", "Image", entry.category or ""]

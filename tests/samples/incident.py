@@ -23,7 +23,8 @@ NAMES: Final = ("admin-logo", "arrow", "blank-avatar", "browser", "default-heade
 ASK: Final = """#!/bin/sh
 # Ask the service about files: only their digests are sent.
 digests=$(md5sum "$@" | cut -c -32 | paste -sd , | sed 's/,/", "/g')
-curl -s http://127.0.0.1:8000/v1/match -H 'content-type: application/json' -d "{\\"md5\\": [\\"$digests\\"]}"
+url="http://127.0.0.1:${HASHWACHT_PORT:-8000}/v1/match"
+curl -s "$url" -H 'content-type: application/json' -d "{\\"md5\\": [\\"$digests\\"]}"
 """
 LISTS: Final = """\
 [[list]]

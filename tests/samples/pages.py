@@ -3,14 +3,13 @@
     differences(page, directory)     run a page; give a readable difference for each command whose output is another
     python -m tests.samples.pages    run the pages and write into them what their commands printed
 
-A session is what stands in ```console blocks: a line that begins with `$ ` is a command, with its here-document if it has
-one, and what follows it is its output, of standard output and standard error together. A command that fails shows a line
-that begins with `error [`. `hashwacht serve` goes on in the background until the next one or the end of the page; of its
-log the lines that the page shows are compared. All commands run in one directory, as the user `olga`.
+A session is what stands in ```console blocks: a line that begins with `$ ` is a command, with its here-document if it
+has one, and what follows it is its output, of standard output and standard error together. A command that fails shows a
+line that begins with `error [`. `hashwacht serve` goes on in the background until the next one or the end of the page;
+its log is shown up to where a snapshot is live. All commands run in one directory, as the user `olga`.
 
 What cannot be the same in every run is made alike on both sides before they are compared: times, ids of snapshots and
-keys, seconds, process ids. Ids of snapshots among them, since they change with the format of the files, which has tests
-of its own.
+keys, seconds, process ids. The id of a snapshot changes with the format of its files, which has tests of its own.
 """
 
 from __future__ import annotations
@@ -53,7 +52,7 @@ _ALIKE: Final = (
     (re.compile(r"(snapshot(?:_id)?[ =\":]+)[0-9a-f]{64}"), r"\1ID"),
     (re.compile(r"(?<![0-9a-f])[0-9a-f]{16}(?![0-9a-f])"), "ID"),
     (re.compile(r"\b\d+\.\d s$", re.MULTILINE), "SECONDS"),
-    (re.compile(r"process=\d+"), "process=ID"),
+    (re.compile(r"\b(process|seconds|gb_per_second)=[\d.]+"), r"\1=…"),
 )
 
 
@@ -70,18 +69,16 @@ class Step:
         """Tell whether it is the command that goes on in the background."""
         return self.command.startswith("hashwacht serve")
 
-    @property
-    def fails(self) -> bool:
-        """Tell whether the page shows that the command is refused."""
-        return re.search(r"^error \[", self.output, re.MULTILINE) is not None
-
     def __str__(self) -> str:
         return f"$ {self.command}\n{self.output}"
 
 
 def steps_of(text: str) -> list[Step]:
     """Give the commands of a page in their order. Raises ValueError for output that belongs to none."""
-    return [step for block in _BLOCK.finditer(text) for step in _steps_of(block[1], text.count("\n", 0, block.start(1)))]
+    return [
+        step for block in _BLOCK.finditer(text)
+        for step in _steps_of(block[1], text.count("\n", 0, block.start(1)))
+    ]  # fmt: skip
 
 
 def _steps_of(block: str, first_line: int) -> Iterator[Step]:
@@ -111,6 +108,11 @@ def alike(output: str) -> str:
     for pattern, same in _ALIKE:
         output = pattern.sub(same, output)
     return output
+
+
+def _is_refusal(output: str) -> bool:
+    """Tell whether a command said that it was refused."""
+    return re.search(r"^error \[", output, re.MULTILINE) is not None
 
 
 class Session:
@@ -149,7 +151,7 @@ class Session:
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=_SECONDS,
         )  # fmt: skip
         output = self._shown(done.stdout.decode())
-        if (done.returncode != 0) != re.search(r"^error \[", output, re.MULTILINE) is not None:
+        if (done.returncode != 0) != _is_refusal(output):
             raise AssertionError(f"line {step.line}: $ {step.command}\nexit code {done.returncode}\n{output}")
         return output if output.endswith("\n") or not output else output + "\n"
 
@@ -160,7 +162,7 @@ class Session:
         return output.replace(self._port, SHOWN_PORT).replace(str(self.directory), SHOWN_DIRECTORY)
 
     def _serve(self, step: Step) -> str:
-        """Start the service in place of one that runs, and give as many lines of its log as the page shows."""
+        """Start the service in place of one that runs, and give its log up to where a snapshot is live."""
         self.end_service()
         process = subprocess.Popen(
             ["bash", "-c", f"exec {step.command}"], cwd=self.directory, env=self._environment,
@@ -169,9 +171,8 @@ class Session:
         self._service = service = ServiceProcess(process)
         service.wait_until_listening()
         self._wait_for_service()
-        wanted = max(step.output.count("\n"), 2)  # where the page shows nothing yet: it serves, and what
-        assert until(lambda: len(service.lines) >= wanted, _SECONDS), service.log
-        return "".join(f"{line}\n" for line in service.lines[:wanted])
+        is_live = [number for number, line in enumerate(service.lines, 1) if "snapshot live" in line]
+        return "".join(f"{line}\n" for line in service.lines[: is_live[0]])
 
     def _wait_for_service(self) -> None:
         """Wait until the service has looked at what is live, as somebody who types has without knowing."""
@@ -252,9 +253,7 @@ def main() -> None:
         page = ROOT / "docs" / name
         text = page.read_text(encoding="utf-8")
         with tempfile.TemporaryDirectory() as temporary:
-            printed = {
-                step.line: output for step, output in outputs(name, steps_of(text), Path(temporary) / "session")
-            }
+            printed = {step.line: output for step, output in outputs(name, steps_of(text), Path(temporary) / "session")}
         changed = rewritten(text, printed)
         page.write_text(changed, encoding="utf-8")
         sys.stderr.write(f"{page}: {len(printed)} commands, {'written anew' if changed != text else 'as it was'}\n")
