@@ -27,6 +27,7 @@ from loader.settings import PREFIX, LoaderSettings
 from snapshot.algorithms import ALGORITHMS
 from snapshot.errors import SnapshotError, StoreLocked
 from snapshot.labels import Tier
+from snapshot.overlay import MAX_TEXT
 from snapshot.signing import SigningKey
 
 EXIT_REFUSED: Final = 3
@@ -49,6 +50,18 @@ def _list_id(ctx: click.Context, param: click.Parameter, value: str | Sequence[s
     for list_id in [value] if isinstance(value, str) else value or ():
         if not LIST_ID.fullmatch(list_id):
             raise click.BadParameter(f"{list_id!r}: {LIST_ID_RULE}.")
+    return value
+
+
+def is_text(value: str) -> bool:
+    """Tell whether a name or a reason may stand in the history."""
+    return bool(value.strip()) and len(value) <= MAX_TEXT and value.isprintable()
+
+
+def parse_text(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
+    """Give a name or a reason as it may stand in the history. Raises click.BadParameter."""
+    if value is not None and not is_text(value):
+        raise click.BadParameter(f"1 to {MAX_TEXT:,} printable characters.")
     return value
 
 
@@ -111,10 +124,10 @@ def _category(ctx: click.Context, param: click.Parameter, value: str) -> str:
     help="A live list that this compile may leave out. A compile is a whole snapshot. May be repeated.",
 )  # fmt: skip
 @click.option(
-    "--accept-diff", metavar="REASON",
+    "--accept-diff", metavar="REASON", callback=parse_text,
     help="Publish although the new snapshot differs from the live one by more than the limits; for the history.",
 )  # fmt: skip
-@click.option("--by", help="Who compiles, for the history. [default: the invoking user]")
+@click.option("--by", callback=parse_text, help="Who compiles, for the history. [default: the invoking user]")
 @click.option("--check", "check_only", is_flag=True, help="Read, report and compare, but publish nothing.")
 @click.option("--allow-empty", is_flag=True, help="Publish even if there is not a single digest.")
 @click.option(

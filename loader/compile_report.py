@@ -75,7 +75,7 @@ def _print_comparison(result: BuildResult) -> None:
 def _is_news(finding: Finding, result: BuildResult) -> bool:
     """Tell whether nothing else that is printed says so already."""
     if finding.kind == "class_appeared":
-        return finding.list_id not in result.request.approved_lists
+        return finding.list_id not in result.request.approved_lists  # the others are off until they are approved
     return finding.kind not in {"reclassed", "guard_collisions"}
 
 

@@ -14,9 +14,11 @@ import click
 from loader import corrections
 from loader.cli import (
     invoking_user,
+    is_text,
     json_option,
     load_signing_key,
     named_errors,
+    parse_text,
     signing_key_option,
     store_option,
 )
@@ -25,7 +27,6 @@ from loader.printing import print_json
 from snapshot.algorithms import ALGORITHMS, MD5, SHA1, SHA256, SHA512
 from snapshot.errors import HexdigestError
 from snapshot.hexdigest import algorithm_of, parse_digest
-from snapshot.overlay import MAX_TEXT
 from snapshot.store import Current, HistoryEntry, Store
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
@@ -35,18 +36,8 @@ _READ_BYTES: Final = 1 << 20
 _OF_SNAPSHOTS: Final = ("compile", "rollback")
 
 
-def _is_text(value: str) -> bool:
-    return bool(value.strip()) and len(value) <= MAX_TEXT and value.isprintable()
-
-
-def _text(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
-    if value is not None and not _is_text(value):
-        raise click.BadParameter(f"1 to {MAX_TEXT:,} printable characters.")
-    return value
-
-
-by_option = click.option("--by", callback=_text, help="Who does it, for the history. [default: the invoking user]")
-reason_option = click.option("--reason", required=True, callback=_text, help="Why, for the history.")
+by_option = click.option("--by", callback=parse_text, help="Who does it, for the history. [default: the invoking user]")
+reason_option = click.option("--reason", required=True, callback=parse_text, help="Why, for the history.")
 category_option = click.option("--category", help="One category of it; without it all.")
 algorithm_option = click.option(
     "--algorithm", type=click.Choice(list(ALGORITHMS)), help="Algorithm of the digests; without it by length."
@@ -109,7 +100,7 @@ def digests_of_file(path: Path) -> list[Digest]:
 
 def _by(name: str | None, reason: str | None = None) -> By:
     name = name or invoking_user()
-    if not _is_text(name):  # from the environment
+    if not is_text(name):  # from the environment
         raise click.UsageError("the invoking user's name is not printable text: give --by.")
     return By(name, reason or "")
 
@@ -125,8 +116,8 @@ def _live(current: Current) -> None:
 @click.command("approve", short_help="Switch classes of a list on.")
 @click.argument("list_id", metavar="LIST")
 @category_option
-@click.option("--by", required=True, callback=_text, help="Who approves, for the history.")
-@click.option("--reason", callback=_text, help="Why, for the history.")
+@click.option("--by", required=True, callback=parse_text, help="Who approves, for the history.")
+@click.option("--reason", callback=parse_text, help="Why, for the history.")
 @signing_key_option
 @store_option
 @json_option
@@ -272,7 +263,7 @@ def unsuppress(
 @click.command("add", short_help="List digests on top of the live snapshot.")
 @click.option("--list-id", required=True, help="The list that they are added to.")
 @click.option("--category", required=True, help="The category; it must be approved.")
-@click.option("--as-reference", "reference", callback=_text, help="A reference for the matches to show.")
+@click.option("--as-reference", "reference", callback=parse_text, help="A reference for the matches to show.")
 @algorithm_option
 @click.argument("texts", nargs=-1, required=True, metavar="HEX...")
 @reason_option
