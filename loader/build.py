@@ -121,9 +121,10 @@ def build(
             report, facts = read_lists(request, labels, spools, progress)
             check_bad_lines(report)
             refuse_cut_files(report)
-            gate.refuse_empty(report.listed_count, _files(request), allow_empty=request.allow_empty)
             if request.with_test_list:
                 facts.append(add_test_list(labels, spools))
+            listed = sum(item.digests for item in facts if item.kind == "known-bad")
+            gate.refuse_empty(listed, _files(request), allow_empty=request.allow_empty)
             add_trivial_files(spools)
             manifest = write_snapshot(work / "snapshot", request, labels, spools, facts, report, progress)
         gate.check_new_snapshot(work / "snapshot", manifest)
@@ -150,8 +151,7 @@ def read_lists(
     progress.stage("reading", _input_bytes(request))
     for item in request.lists:
         share = request.max_bad_share if item.max_bad_share is None else item.max_bad_share
-        reports = [FileReport(path, item.format or "", max_bad_share=share, known_good=item.known_good)
-                   for path in item.files]  # fmt: skip
+        reports = [FileReport(path, item.format or "", max_bad_share=share) for path in item.files]
         report.files += reports
         deliveries = item.deliveries or [0] * len(reports)
         with Follower() as spooling:

@@ -64,7 +64,7 @@ def _print_comparison(result: BuildResult) -> None:
         click.echo(f"warning: what was live could not be compared with: {comparison.not_compared}", err=True)
     for finding in comparison.findings:
         if finding.stops:
-            click.echo(f"accepted: {finding.text}", err=True)
+            click.echo(f"{'stops' if result.request.accept_diff is None else 'accepted'}: {finding.text}", err=True)
         elif _is_news(finding, result):
             click.echo(f"note: {finding.text}", err=True)
     if comparison.diff is not None and comparison.diff.old_snapshot_id is not None:

@@ -63,7 +63,6 @@ class FileReport:
     unit: Unit = "line"
     #: Share that may be bad; None: MAX_BAD_SHARE for lines, none for records.
     max_bad_share: float | None = None
-    known_good: bool = False
     lines_read: int = 0
     digests: Counter[str] = field(default_factory=Counter)
     bad_line_count: int = 0
@@ -140,11 +139,6 @@ class CompileReport:
     def digest_count(self) -> int:
         """Digests kept, of all algorithms, before merging."""
         return self.digests.total()
-
-    @property
-    def listed_count(self) -> int:
-        """Digests kept that are not known good."""
-        return sum(file.digest_count for file in self.files if not file.known_good)
 
     @property
     def refused(self) -> int:
