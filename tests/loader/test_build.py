@@ -118,7 +118,8 @@ def test_progress_hears_of_every_byte(store: Store, hex_file) -> None:
     assert totals["writing sha256"] == (1000 + trivial) * 36
     assert heard.done == {
         "reading": totals["reading"], "writing md5": (500 + trivial) * 20, "writing sha256": (1000 + trivial) * 36,
-        "checksums": result.published.manifest.total_bytes, "comparing": result.published.manifest.total_bytes // 1500 * 1500,
+        "checksums": result.published.manifest.total_bytes,
+        "comparing": result.published.manifest.total_bytes // 1500 * 1500,
     }  # fmt: skip
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from pydantic import ValidationError
 
@@ -16,13 +18,13 @@ def _no_variables_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_defaults() -> None:
     assert LoaderSettings().model_dump() == {
-        "memory_mib": 1024, "false_positive_rate": 0.001, "max_bad_share": None,
+        "memory_mib": 1024, "false_positive_rate": 0.001, "signing_key": None, "max_bad_share": None,
     }  # fmt: skip
 
 
 def test_every_setting_is_read_from_its_variable(monkeypatch: pytest.MonkeyPatch) -> None:
     values = {
-        "memory_mib": 64, "false_positive_rate": 1e-6, "max_bad_share": 0.5,
+        "memory_mib": 64, "false_positive_rate": 1e-6, "signing_key": Path("/keys/signing"), "max_bad_share": 0.5,
     }  # fmt: skip
     assert values.keys() == LoaderSettings.model_fields.keys()
     for name, value in values.items():

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -252,9 +253,7 @@ def test_the_same_generation_with_another_overlay_is_an_old_state(tmp_path: Path
     run(test)
 
 
-def test_nothing_approved_is_no_match_and_is_said(
-    tmp_path: Path, made: MadeSnapshot, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_nothing_approved_is_no_match_and_is_said(tmp_path: Path, made: MadeSnapshot, logged: list[Any]) -> None:
     off = Overlay(version=2)
     put(made, off)
 
@@ -267,5 +266,6 @@ def test_nothing_approved_is_no_match_and_is_said(
             assert not live.view.any_approved
             await asyncio.sleep(0.1)
 
-    run(test)
-    assert "no class of the live snapshot is approved" in "".join(capfd.readouterr())
+    with structlog.testing.capture_logs() as logged:
+        run(test)
+    assert any("no class of the live snapshot is approved" in line["event"] for line in logged)
