@@ -253,7 +253,7 @@ def test_the_same_generation_with_another_overlay_is_an_old_state(tmp_path: Path
     run(test)
 
 
-def test_nothing_approved_is_no_match_and_is_said(tmp_path: Path, made: MadeSnapshot, logged: list[Any]) -> None:
+def test_nothing_approved_is_no_match_and_is_said(tmp_path: Path, made: MadeSnapshot) -> None:
     off = Overlay(version=2)
     put(made, off)
 
