@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from loader.diff import SnapshotDiff, diff_snapshots
+from loader.diff import SnapshotDiff, diff_snapshots, first_diff
 from loader.diff_gate import Finding, check_diff
 from loader.errors import EmptyResult, LiveListMissing
 from loader.inputs import Limits
@@ -112,7 +112,7 @@ def compare_with_live(
                 return Comparison()
             old = stack.enter_context(Snapshot.open(store.live_dir(current), current.manifest_sha256))
         except NoStore:
-            diff = diff_snapshots(None, new, on_records=on_records)
+            diff = first_diff(manifest)
             return Comparison(diff, check_diff(diff, limits=limits, old=None, new=manifest))
         except (CurrentDamaged, DamageError, SnapshotMissing) as error:
             return Comparison(not_compared=str(error))

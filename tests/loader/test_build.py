@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from loader import build as build_module
 from loader import gate
 from loader.build import BuildRequest, BuildResult, ListInput, build
+from loader.diff import diff_snapshots, first_diff
 from loader.errors import (
     EmptyResult,
     ListChanged,
@@ -119,7 +121,6 @@ def test_progress_hears_of_every_byte(store: Store, hex_file) -> None:
     assert heard.done == {
         "reading": totals["reading"], "writing md5": (500 + trivial) * 20, "writing sha256": (1000 + trivial) * 36,
         "checksums": result.published.manifest.total_bytes,
-        "comparing": result.published.manifest.total_bytes // 1500 * 1500,
     }  # fmt: skip
 
 
@@ -342,3 +343,23 @@ def test_the_rate_is_kept_for_every_algorithm(algorithm, store: Store, hex_file,
         passed = len(snapshot.tables[algorithm.name].filter.probe(rng.randbytes(20_000 * algorithm.digest_bytes)))
     assert manifest.false_positive_rate == 0.05
     assert 0 < passed < 1250  # 1,000 promised, and eight standard deviations
+
+
+def test_a_first_snapshot_s_difference_is_told_by_its_manifest(store: Store, tmp_path: Path, rng) -> None:
+    """As comparing it with nothing tells it, but for the lists: classes that share digests, references, algorithms."""
+    digests = [rng.randbytes(16) for _ in range(200)]
+    rows = "".join(
+        f"{digest.hex()},{rng.randbytes(20).hex()},{rng.choice('AB')},{rng.choice(['', 'r'])}\n"
+        for digest in [*digests, *digests[:50]]
+    )
+    (tmp_path / "a.csv").write_text(f"md5,sha1,category,reference\n{rows}")
+    result = compile_lists(
+        store, ListInput("a", Tier.ILLEGAL, [str(tmp_path / "a.csv")]),
+        ListInput("b", Tier.OTHER, [str(tmp_path / "a.csv")], tiers={"A": Tier.BASELINE}),
+    )  # fmt: skip
+    manifest = result.published.manifest
+    current = store.current()
+    with Snapshot.open(store.live_dir(current), current.manifest_sha256) as snapshot:
+        compared = diff_snapshots(None, snapshot)
+    assert len(compared.classes) == 4
+    assert first_diff(manifest) == replace(compared, lists={}) == result.comparison.diff
