@@ -37,7 +37,7 @@ COMMANDS: Final = MappingProxyType({
     "add": ("loader.overlay_cli:add", "List digests on top of the live snapshot."),
     "remove": ("loader.overlay_cli:remove", "Take additions back."),
     "overlay": ("loader.overlay_cli:overlay", "Show what holds on top of the live snapshot."),
-    "keys": ("loader.keys_cli:keys", "Make keys that sign what goes live."),
+    "keys": ("loader.keys_cli:keys", "Make keys that sign what goes live, and begin to use them."),
     "verify": ("loader.store_cli:verify", "Check every byte of every published snapshot."),
     "show": ("loader.store_cli:show", "Show what is live: lists, classes, counts, sizes, filter rates."),
     "history": ("loader.store_cli:history", "Show what went live when, newest first."),

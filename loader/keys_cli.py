@@ -1,4 +1,4 @@
-"""`hashwacht keys`: make the key that signs what goes live."""
+"""`hashwacht keys`: make the key that signs what goes live, and sign with it for the first time."""
 
 from __future__ import annotations
 
@@ -6,16 +6,21 @@ from pathlib import Path
 
 import click
 
-from loader.cli import named_errors
+from loader.cli import json_option, load_signing_key, named_errors, signing_key_option, store_option
+from loader.overlay_cli import by_option, by_whom, reason_option
+from loader.printing import print_json
+from loader.progress import Shown
 from snapshot.signing import new_key
+from snapshot.store import Store
+from snapshot.swap import sign_live
 
 
-@click.group("keys", short_help="Make keys that sign what goes live.")
+@click.group("keys", short_help="Make keys that sign what goes live, and begin to use them.")
 def keys() -> None:
-    """Make keys that sign what goes live.
+    """Make keys that sign what goes live, and begin to use them.
 
     A service that is given trusted keys takes nothing over that none of them signed. To replace a key, trust the old
-    and the new one together (one file, one PEM block after the other), sign with the new one, then drop the old.
+    and the new one together (one file, one PEM block after the other), `keys sign` with the new one, then drop the old.
     """
 
 
@@ -32,3 +37,36 @@ def new(file: Path) -> None:
     click.echo(f"key         {key_id}")
     click.echo(f"private     {file}: give it to every command that changes what is live, as --signing-key")
     click.echo(f"public      {file}.pub: give it to serve as --trusted-keys")
+
+
+@keys.command("sign", short_help="Sign what is live for the first time, or with another key.")
+@store_option
+@signing_key_option
+@reason_option
+@by_option
+@json_option
+def sign(store: Path, signing_key_file: Path | None, reason: str, by: str | None, as_json: bool) -> None:
+    """Sign what is live for the first time, or with another key.
+
+    Look at it first (`lists`, `overlay`, `history`): the signature vouches for all of it. From then on every change is
+    signed with this key, and none is when what it builds on is not.
+    """
+    with named_errors(), Shown() as progress:
+        key = load_signing_key(signing_key_file)
+        if key is None:
+            raise click.UsageError("give --signing-key, or HASHWACHT_SIGNING_KEY.")
+        progress.stage("verifying", None)
+        signed = sign_live(Store(store), key, by=by_whom(by).name, reason=reason, on_bytes=progress.advance)
+    current, overlay = signed.current, signed.overlay
+    vouched = {
+        "approved": len(overlay.approvals), "suppressed": len(overlay.suppressions), "added": len(overlay.additions)
+    }  # fmt: skip
+    if as_json:
+        print_json({"generation": current.generation, "snapshot_id": current.snapshot_id, "key_id": current.key_id,
+                    "overlay_version": current.overlay_version, **vouched, "details": signed.details})  # fmt: skip
+        return
+    click.echo(f"live        generation {current.generation}, snapshot {current.snapshot_id}")
+    click.echo(f"signed by   {current.key_id}")
+    click.echo(f"overlay     {current.overlay_version}: " + ", ".join(f"{n:,} {what}" for what, n in vouched.items()))
+    for detail in signed.details:
+        click.echo(f"            {detail}")

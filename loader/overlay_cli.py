@@ -33,7 +33,7 @@ _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 _READ_BYTES: Final = 1 << 20
 #: What `history` calls a change of the snapshot rather than of the overlay.
-_OF_SNAPSHOTS: Final = ("compile", "rollback")
+_OF_SNAPSHOTS: Final = ("compile", "rollback", "sign")
 
 
 by_option = click.option("--by", callback=parse_text, help="Who does it, for the history. [default: the invoking user]")
@@ -98,7 +98,8 @@ def digests_of_file(path: Path) -> list[Digest]:
     return [(algorithm, each.digest()) for algorithm, each in hashes.items()]
 
 
-def _by(name: str | None, reason: str | None = None) -> By:
+def by_whom(name: str | None, reason: str | None = None) -> By:
+    """Give who does it and why. Raises click.UsageError for an invoking user without a printable name."""
     name = name or invoking_user()
     if not is_text(name):  # from the environment
         raise click.UsageError("the invoking user's name is not printable text: give --by.")
@@ -132,7 +133,7 @@ def approve(
     """
     with named_errors():
         key = load_signing_key(signing_key_file)
-        current, classes = corrections.approve(Store(store), list_id, category, _by(by, reason), signing_key=key)
+        current, classes = corrections.approve(Store(store), list_id, category, by_whom(by, reason), signing_key=key)
     if as_json:
         print_json(_facts(current) | {"approved": [facts.model_dump(mode="json") for facts in classes]})
         return
@@ -160,7 +161,7 @@ def revoke(
     """
     with named_errors():
         key = load_signing_key(signing_key_file)
-        current, classes = corrections.revoke(Store(store), list_id, category, _by(by, reason), signing_key=key)
+        current, classes = corrections.revoke(Store(store), list_id, category, by_whom(by, reason), signing_key=key)
     if as_json:
         print_json(_facts(current) | {"revoked": [each._asdict() for each in classes]})
         return
@@ -190,7 +191,7 @@ def suppress(
         opened = Store(store)
         digests = read_digests(opened, texts, algorithm, files, references)
         key = load_signing_key(signing_key_file)
-        done = corrections.suppress(opened, digests, _by(by, reason), with_siblings=with_siblings, signing_key=key)
+        done = corrections.suppress(opened, digests, by_whom(by, reason), with_siblings=with_siblings, signing_key=key)
     if as_json:
         print_json(_facts(done.current) | {
             "suppressed": [_shown(digest) for digest in done.new],
@@ -252,7 +253,7 @@ def unsuppress(
         opened = Store(store)
         digests = read_digests(opened, texts, algorithm, files, references)
         key = load_signing_key(signing_key_file)
-        current, count = corrections.unsuppress(opened, digests, _by(by, reason), signing_key=key)
+        current, count = corrections.unsuppress(opened, digests, by_whom(by, reason), signing_key=key)
     if as_json:
         print_json(_facts(current) | {"lifted": count})
         return
@@ -283,7 +284,7 @@ def add(
         opened = Store(store)
         digests = read_digests(opened, texts, algorithm, ())
         current, label_class = corrections.add(
-            opened, digests, list_id, category, _by(by, reason), reference,
+            opened, digests, list_id, category, by_whom(by, reason), reference,
             signing_key=load_signing_key(signing_key_file),
         )  # fmt: skip
     if as_json:
@@ -314,7 +315,7 @@ def remove(
         opened = Store(store)
         digests = read_digests(opened, texts, algorithm, ())
         key = load_signing_key(signing_key_file)
-        current, count = corrections.remove(opened, digests, _by(by, reason), signing_key=key)
+        current, count = corrections.remove(opened, digests, by_whom(by, reason), signing_key=key)
     if as_json:
         print_json(_facts(current) | {"removed": count})
         return

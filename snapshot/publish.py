@@ -16,7 +16,7 @@ import fcntl
 import os
 import secrets
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +25,7 @@ from typing import Final, Literal, Self
 
 from snapshot.durable import fsync_path
 from snapshot.errors import (
+    CurrentDamaged,
     DamageError,
     HistoryDamaged,
     NoStore,
@@ -38,8 +39,8 @@ from snapshot.manifest import MANIFEST, ListFacts, Manifest, sha256_hex
 from snapshot.overlay import Overlay
 from snapshot.reader import check_files, read_trusted_manifest
 from snapshot.signing import SigningKey
-from snapshot.store import Current, Store
-from snapshot.swap import SnapshotFacts, swapping
+from snapshot.store import Current, HistoryEntry, Store
+from snapshot.swap import SnapshotFacts, require_signable, swapping
 
 #: What a publish makes of the overlay that is in force when it swaps; the same object for no change.
 OverlayChange = Callable[[Overlay], Overlay]
@@ -114,6 +115,13 @@ class Publisher:
             directory.mkdir()
         return directory
 
+    def require_signable(self) -> None:
+        """Raise SignatureMissing or SignatureWrong if what is live takes no change with this key, or without one."""
+        live = None
+        with suppress(NoStore, CurrentDamaged):
+            live = self._store.current()
+        require_signable(self._store, live, self._signing_key)
+
     def publish(
         self, directory: Path, manifest: Manifest, *, by: str, dropped_lists: Sequence[str] = (),
         reason: str | None = None, details: Sequence[str] = (), change: OverlayChange = lambda overlay: overlay,
@@ -121,8 +129,10 @@ class Publisher:
         """Make the finished snapshot in `directory` live, and with it what `change` makes of the overlay in force.
 
         A snapshot of the same id that is already in the store is verified and kept, and only CURRENT moves; if it
-        turns out damaged, the new one takes its place. Raises StoreFull or StoreUnusable; then the old state is live.
+        turns out damaged, the new one takes its place. Raises StoreFull or StoreUnusable, and what `require_signable`
+        raises; then the old state is live.
         """
+        self.require_signable()
         store = self._store
         target = store.snapshot_dir(manifest.snapshot_id)
         lists = manifest.lists
@@ -167,8 +177,9 @@ class Publisher:
         None: the snapshot of the generation before, passing over generations of the live one itself. A prefix of at
         least 6 digits will do when it is unique. The snapshot is verified first.
 
-        Raises SnapshotMissing, HistoryDamaged, CurrentDamaged or a DamageError.
+        Raises SnapshotMissing, HistoryDamaged, CurrentDamaged or a DamageError, and what `require_signable` raises.
         """
+        self.require_signable()
         target = self._resolve(snapshot_id) if snapshot_id is not None else self._generation_before()
         directory = self._store.snapshot_dir(target)
         if not directory.is_dir():
@@ -209,7 +220,9 @@ class Publisher:
         """
         present = {path.name for path in self._store.snapshots.iterdir()}
         try:
-            order = [snapshot_id, *(entry.snapshot_id for entry in self._store.history())]
+            history = self._store.history()
+            # Where the history was begun anew, its first entry has what was kept from before.
+            order = [snapshot_id, *(entry.snapshot_id for entry in history), *history[-1].retained]
         except NoStore:
             order = [snapshot_id]
         except StoreError:
@@ -243,15 +256,25 @@ class Publisher:
         return manifest, recorded
 
     def _recorded_manifest(self, snapshot_id: str) -> str | None:
-        """Give the manifest's SHA-256 that the history last recorded for a snapshot, or None."""
-        for generation in reversed(self._store.generations()):
+        """Give the manifest's SHA-256 that the history last recorded for a snapshot, or None.
+
+        With a key only the history that CURRENT, signed, vouches for; else any entry that can be read.
+        """
+        entries: Iterable[HistoryEntry]
+        if self._signing_key is None:
+            entries = self._readable_history()
+        else:
             try:
-                entry = self._store.history_entry(generation)
-            except HistoryDamaged:
-                continue
-            if entry.snapshot_id == snapshot_id:
-                return entry.manifest_sha256
-        return None
+                self._signing_key.require_own(self._store.current(), self._store.current_file)
+                entries = self._store.history()
+            except StoreError:  # then nothing in the store is trusted, and what is compiled is written anew
+                return None
+        return next((entry.manifest_sha256 for entry in entries if entry.snapshot_id == snapshot_id), None)
+
+    def _readable_history(self) -> Iterator[HistoryEntry]:
+        for generation in reversed(self._store.generations()):
+            with suppress(HistoryDamaged):
+                yield self._store.history_entry(generation)
 
     def _generation_before(self) -> str:
         history = self._store.history()

@@ -1,16 +1,21 @@
 """Signatures on CURRENT: whoever can write to a store cannot make a service believe it.
 
-CURRENT names the manifest and the overlay by their SHA-256, and the manifest every file by its own, so one Ed25519
-signature over CURRENT vouches for everything that is live, and for which snapshot and overlay go together. The signed
-bytes are
+CURRENT names the manifest, the overlay and its own entry of the history by their SHA-256, the manifest every file and
+the history's entry the one before it by theirs, so one Ed25519 signature over CURRENT vouches for everything that is
+live, for which snapshot and overlay go together, and for what was live before. The signed bytes are
 
     hashwacht CURRENT v1 LF, then CURRENT's line as `Current.encode` writes it with signature and key_id null
 
 so nothing else that is ever signed with the same key can be taken for one.
 
     hashwacht keys new FILE                     the private key, mode 0600, and FILE.pub
-    hashwacht compile … --signing-key FILE      whatever swaps CURRENT signs it
+    hashwacht compile … --signing-key FILE      whatever swaps CURRENT signs it, if FILE signed what is live
+    hashwacht keys sign --signing-key FILE      the first signature of a store, or the first of another key
     hashwacht serve … --trusted-keys FILE.pub   takes over nothing that is not signed by one of the keys in it
+
+A change builds on what is live and keeps most of it, so a key signs nothing that it did not sign before: whoever
+altered a store by hand would only have to wait for the next change otherwise. `keys sign` is the one exception, for an
+operator who has looked at it.
 
 A file of trusted keys may hold several, one PEM block after the other: two while a key is being replaced. A block that
 is cut off, or is no such key, refuses the whole file: no key is passed over in silence.
@@ -92,6 +97,10 @@ class SigningKey:
         """Give CURRENT with its signature."""
         signature = base64.b64encode(self._key.sign(signed_bytes(current))).decode()
         return current.model_copy(update={"signature": signature, "key_id": self.key_id})
+
+    def require_own(self, current: Current, path: Path) -> None:
+        """Raise SignatureMissing or SignatureWrong unless this very key signed CURRENT, read from `path`."""
+        TrustedKeys({self.key_id: self._key.public_key()}).require(current, path)
 
 
 class TrustedKeys:

@@ -46,6 +46,7 @@ _OVERLAY_REMEDY: Final = (
 class Current(BaseModel):
     """The pointer to what is live. At `overlay_version` 0 the overlay is empty and has no file.
 
+    `history_sha256` is that of the history file of this generation, which names the one before it and so on.
     `signature` (base64) and `key_id` are those of snapshot/signing.py, null in a store that nobody signs.
     """
 
@@ -58,6 +59,7 @@ class Current(BaseModel):
     overlay_sha256: str | None = Field(default=None, pattern=_HEX64)
     issued_at: datetime = Field(strict=False)
     by: str
+    history_sha256: str | None = Field(default=None, pattern=_HEX64)
     signature: str | None = None
     key_id: str | None = None
 
@@ -72,7 +74,7 @@ class Current(BaseModel):
         return orjson.dumps(self.model_dump(mode="json"), option=orjson.OPT_APPEND_NEWLINE)
 
 
-Action = Literal["compile", "rollback", "approve", "revoke", "suppress", "unsuppress", "add", "remove"]
+Action = Literal["compile", "rollback", "approve", "revoke", "suppress", "unsuppress", "add", "remove", "sign"]
 
 
 class HistoryEntry(BaseModel):
@@ -180,6 +182,13 @@ class Store:
         """Read one history entry. Raises HistoryDamaged when it is missing or not of the known form."""
         return self._read_entry(generation)[0]
 
+    def live_entry(self, current: Current) -> HistoryEntry:
+        """Read CURRENT's own history entry. Raises HistoryDamaged, also when CURRENT vouches for another one."""
+        entry, found_sha256 = self._read_entry(current.generation)
+        if current.history_sha256 not in (None, found_sha256):
+            raise HistoryDamaged(f"{self.history_file(current.generation)}: is not what CURRENT vouches for")
+        return entry
+
     def _read_entry(self, generation: int) -> tuple[HistoryEntry, str]:
         """Give a history entry with the SHA-256 of its file."""
         path = self.history_file(generation)
@@ -202,12 +211,14 @@ class Store:
         Raises what `current` raises, and HistoryDamaged when the chain is broken or leads nowhere lower.
         """
         entries: list[HistoryEntry] = []
-        generation = self.current().generation
-        wanted_sha256: str | None = None  # as the entry after it says
+        current = self.current()
+        generation = current.generation
+        wanted_sha256 = current.history_sha256  # from then on as the entry after it says
         while generation:
             entry, found_sha256 = self._read_entry(generation)
             if wanted_sha256 is not None and found_sha256 != wanted_sha256:
-                raise HistoryDamaged(f"{self.history_file(generation)}: is not what the entry after it vouches for")
+                voucher = "the entry after it" if entries else "CURRENT"
+                raise HistoryDamaged(f"{self.history_file(generation)}: is not what {voucher} vouches for")
             if entry.previous >= generation:
                 raise HistoryDamaged(f"{self.history_file(generation)}: previous is not lower")
             entries.append(entry)

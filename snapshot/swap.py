@@ -8,6 +8,8 @@ Each file is whole on disk before it gets its name, and CURRENT comes last, so a
 overlay or a history entry that CURRENT never reached is void, and its number is not used again. `generation` is
 1 + the highest ever seen in CURRENT and history, whatever the clock does, so it never goes back.
 
+With a key, a change is signed only if the same key signed what it builds on (snapshot/signing.py says why).
+
 A compile holds the store's other lock all along (snapshot/publish.py) and takes this one when it publishes, so a digest
 can be suppressed while a compile is at work, and the compile publishes with the overlay that is then in force.
 """
@@ -17,7 +19,7 @@ from __future__ import annotations
 import fcntl
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -29,18 +31,22 @@ from snapshot.errors import (
     HistoryDamaged,
     NoStore,
     SignatureMissing,
+    SignatureWrong,
     StoreLocked,
     StoreUnusable,
     wrapped_os_errors,
 )
-from snapshot.manifest import ListFacts, read_manifest
+from snapshot.manifest import ListFacts, sha256_hex
 from snapshot.overlay import EMPTY, Overlay
+from snapshot.reader import check_files, read_trusted_manifest
 from snapshot.signing import SigningKey
 from snapshot.store import Action, Current, HistoryEntry, Store
 
 #: How long a change waits for another one: swapping takes milliseconds.
 _PATIENCE_SECONDS: Final = 5.0
 _POLL_SECONDS: Final = 0.01
+#: What may take as long as reading every entry of the history does; others link to the last one unseen.
+_READS_HISTORY: Final = ("compile", "rollback", "sign")
 #: Overlay files that stay. The history tells of every change; the files are for looking at the last ones.
 _RETAINED_OVERLAYS: Final = 100
 
@@ -86,15 +92,15 @@ class Swap:
         """
         current = self._store.current()
         try:
-            entry = self._store.history_entry(current.generation)
+            entry = self._store.live_entry(current)
         except HistoryDamaged:  # the snapshot's own manifest knows it too
-            manifest, _ = read_manifest(self._store.live_dir(current))
+            manifest = read_trusted_manifest(self._store.live_dir(current), current.manifest_sha256)
             with wrapped_os_errors("reading", self._store.snapshots):
                 present = sorted(path.name for path in self._store.snapshots.iterdir() if path.is_dir())
             return SnapshotFacts(
                 current.snapshot_id, current.manifest_sha256, manifest.entries, manifest.lists, present
             )
-        return SnapshotFacts(entry.snapshot_id, entry.manifest_sha256, entry.entries, entry.lists, entry.retained)
+        return SnapshotFacts(current.snapshot_id, current.manifest_sha256, entry.entries, entry.lists, entry.retained)
 
     def commit(
         self, action: Action, snapshot: SnapshotFacts, overlay: Overlay, *,
@@ -102,37 +108,47 @@ class Swap:
     ) -> Current:  # fmt: skip
         """Make a snapshot and an overlay live together. `overlay` is `self.overlay`, or made from it.
 
-        Raises StoreFull or StoreUnusable, SignatureMissing when what is live is signed and there is no key to sign
-        with; then the old state is live.
+        Raises StoreFull or StoreUnusable; SignatureMissing or SignatureWrong as `require_signable`, unless the action
+        is "sign". Then the old state is live.
         """
         store = self._store
-        if self.before is not None and self.before.signature is not None and self._signing_key is None:
-            raise SignatureMissing(
-                f"{store.current_file}: is signed (key {self.before.key_id}), so a change must be too, or services "
-                "refuse it: give --signing-key. Nothing was changed."
-            )
+        if action != "sign":
+            require_signable(store, self.before, self._signing_key)
         generations = store.generations()
         before = self._live_generation(generations)
         generation = 1 + max([before, *generations])
+        if action in _READS_HISTORY and (damage := self._history_damage()):
+            before, details = 0, [*details, f"history begun anew: {damage}"]
         if overlay is not self.overlay:
             overlay = self._write_overlay(overlay)
-        current = Current(
-            generation=generation, snapshot_id=snapshot.snapshot_id, manifest_sha256=snapshot.manifest_sha256,
-            overlay_version=overlay.version, overlay_sha256=overlay.sha256,
-            issued_at=datetime.now(UTC).replace(microsecond=0), by=by,
-        )  # fmt: skip
-        if self._signing_key is not None:
-            current = self._signing_key.sign(current)
+        issued_at = datetime.now(UTC).replace(microsecond=0)
         entry = HistoryEntry(
             generation=generation, previous=before, previous_sha256=store.history_sha256(before) if before else None,
-            action=action, at=current.issued_at, by=by, reason=reason, details=list(details),
+            action=action, at=issued_at, by=by, reason=reason, details=list(details),
             snapshot_id=snapshot.snapshot_id, manifest_sha256=snapshot.manifest_sha256,
             overlay_version=overlay.version, overlay_sha256=overlay.sha256, entries=snapshot.entries,
             lists=snapshot.lists, dropped_lists=sorted(snapshot.dropped_lists), retained=snapshot.retained,
         )  # fmt: skip
+        current = Current(
+            generation=generation, snapshot_id=snapshot.snapshot_id, manifest_sha256=snapshot.manifest_sha256,
+            overlay_version=overlay.version, overlay_sha256=overlay.sha256, issued_at=issued_at, by=by,
+            history_sha256=sha256_hex(entry.encode()),
+        )  # fmt: skip
+        if self._signing_key is not None:
+            current = self._signing_key.sign(current)
         replace_file(store.history_file(generation), entry.encode())
         replace_file(store.current_file, current.encode())
         return current
+
+    def _history_damage(self) -> str | None:
+        """Say why the history cannot be followed, if it cannot."""
+        try:
+            self._store.history()
+        except HistoryDamaged as error:
+            return str(error)
+        except (NoStore, CurrentDamaged):  # there is no place to follow it from
+            return None
+        return None
 
     def _live_generation(self, generations: list[int]) -> int:
         """Give the generation that is live; with a damaged CURRENT the highest that the history knows."""
@@ -155,6 +171,48 @@ class Swap:
         return overlay
 
 
+def require_signable(store: Store, current: Current | None, key: SigningKey | None) -> None:
+    """Raise unless a change of what is live may be made with this key, or without one.
+
+    `current` is None when nothing is live, or when CURRENT is damaged. Raises SignatureMissing when what is live is
+    signed and there is no key, or the other way round; SignatureWrong when another key signed it, when it was changed
+    since, or when the history tells that something later was live.
+    """
+    file = store.current_file
+    if key is None:
+        if current is not None and current.signature is not None:
+            raise SignatureMissing(
+                f"{file}: is signed (key {current.key_id!r}), so a change must be too, or services refuse it: give "
+                "--signing-key. Nothing was changed."
+            )
+        return
+    if current is None:
+        if file.exists():
+            raise SignatureMissing(
+                f"{file}: is damaged, so nothing vouches for the overlay and the history, and this key does not sign "
+                "them unseen: roll back without it, look at what is live, then `hashwacht keys sign`. Nothing was "
+                "changed."
+            )
+        return
+    try:
+        key.require_own(current, file)
+    except (SignatureMissing, SignatureWrong) as error:
+        raise type(error)(
+            f"{error}. A change would sign whatever is there: look at it (lists, overlay, history), then `hashwacht "
+            "keys sign`. Nothing was changed."
+        ) from None
+    for generation in store.generations():
+        if generation > current.generation:
+            with suppress(HistoryDamaged):
+                previous = store.history_entry(generation).previous
+                if previous > current.generation:
+                    raise SignatureWrong(
+                        f"{file}: is generation {current.generation}, but generation {previous} was live: an old state "
+                        "was put back, or a backup restored. Look at it (lists, overlay, history), then `hashwacht "
+                        "keys sign`. Nothing was changed."
+                    )
+
+
 @contextmanager
 def swapping(store: Store, signing_key: SigningKey | None = None) -> Iterator[Swap]:
     """Hold the lock on CURRENT, and sign what is swapped if there is a key. Waits five seconds for another change.
@@ -167,6 +225,38 @@ def swapping(store: Store, signing_key: SigningKey | None = None) -> Iterator[Sw
         yield Swap(store, signing_key)
     finally:
         os.close(fd)  # closing frees the flock
+
+
+@dataclass(frozen=True, slots=True)
+class Signed:
+    """What `sign_live` signed. `details` are those of the history's entry."""
+
+    current: Current
+    overlay: Overlay
+    details: list[str]
+
+
+def sign_live(
+    store: Store, key: SigningKey, *, by: str, reason: str, on_bytes: Callable[[int], None] = lambda count: None
+) -> Signed:
+    """Sign what is live, whoever signed it before: a new generation of the same snapshot and overlay.
+
+    The snapshot is read whole first, since the signature vouches for it; a history that cannot be followed begins anew.
+    Raises StoreLocked when something else went live meanwhile, NoStore, CurrentDamaged, OverlayDamaged,
+    SnapshotMissing, StoreFull, StoreUnusable or a DamageError.
+    """
+    current = store.current()
+    directory = store.live_dir(current)
+    check_files(directory, read_trusted_manifest(directory, current.manifest_sha256), on_bytes=on_bytes)
+    with swapping(store, key) as swap:
+        if swap.before != current:
+            raise StoreLocked(f"{store.path}: something else went live meanwhile. Nothing was signed; run this again.")
+        before = current.key_id or "nobody"
+        signed = swap.commit(
+            "sign", swap.live_snapshot(), swap.overlay, by=by, reason=reason,
+            details=[f"signed by {key.key_id}, before by {before[:64]}"],
+        )  # fmt: skip
+        return Signed(signed, swap.overlay, store.history_entry(signed.generation).details)
 
 
 def _lock(store: Store) -> int:

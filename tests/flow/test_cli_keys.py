@@ -109,6 +109,65 @@ def test_new_keys_whose_name_is_no_text(tmp_path: Path) -> None:
     assert "error [key_unusable]" in said.err
 
 
+# keys sign
+
+
+def test_a_store_is_signed_for_the_first_time(tmp_path: Path, template: Path) -> None:
+    store = tmp_path / "store"
+    compile_lists(store, template / "short.txt")
+    hashwacht(*CHANGES["suppress"], "--store", store)
+    before = everything(store)
+    said = hashwacht(*CHANGES["unsuppress"], "--store", store, "--signing-key", template / "one", code=4)
+    assert f"error [signature_missing]: {store / 'CURRENT'}: is not signed" in said.err
+    assert said.err.endswith("then `hashwacht keys sign`. Nothing was changed.\n")
+    assert everything(store) == before
+    said = hashwacht("keys", "sign", *WHY, "--store", store, "--signing-key", template / "one")
+    key_id = SigningKey.load(template / "one").key_id
+    assert said.out.splitlines() == [
+        f"live        generation 3, snapshot {Store(store).current().snapshot_id}",
+        f"signed by   {key_id}",
+        "overlay     2: 1 approved, 1 suppressed, 0 added",
+        f"            signed by {key_id}, before by nobody",
+    ]
+    TrustedKeys.load(template / "one.pub").require(Store(store).current(), store / "CURRENT")
+    hashwacht(*CHANGES["unsuppress"], "--store", store, "--signing-key", template / "one")
+    entry = hashwacht("history", "--store", store, "--json").json()[1]
+    assert (entry["action"], entry["by"], entry["reason"]) == ("sign", "tests", "a test")
+
+
+def test_a_key_is_replaced(place: Path) -> None:
+    store = place / "store"
+    words = ("keys", "sign", *WHY, "--store", store, "--signing-key", place / "two", "--json")
+    said = hashwacht(*words).json()
+    one, two = (SigningKey.load(place / name).key_id for name in ("one", "two"))
+    current = Store(store).current()
+    assert said == {
+        "generation": current.generation, "snapshot_id": current.snapshot_id, "key_id": two,
+        "overlay_version": current.overlay_version, "approved": 1, "suppressed": 0, "added": 0,
+        "details": [f"signed by {two}, before by {one}"],
+    }  # fmt: skip
+    require(place, "two")
+    for words in CHANGES.values():
+        said = hashwacht(*words, "--store", store, "--signing-key", place / "one", code=4)
+        assert said.err.startswith("error [signature_wrong]")
+        hashwacht(*words, "--store", store, "--signing-key", place / "two")
+
+
+def test_nothing_is_signed_without_a_key_or_a_reason(place: Path) -> None:
+    store = place / "store"
+    before = everything(store)
+    said = hashwacht("keys", "sign", *WHY, "--store", store, code=2)
+    assert "give --signing-key, or HASHWACHT_SIGNING_KEY." in said.err
+    said = hashwacht("keys", "sign", "--store", store, "--signing-key", place / "one", code=2)
+    assert "--reason" in said.err
+    assert everything(store) == before
+
+
+def test_where_nothing_is_live_nothing_is_signed(tmp_path: Path, template: Path) -> None:
+    said = hashwacht("keys", "sign", *WHY, "--store", tmp_path, "--signing-key", template / "one", code=4)
+    assert said.err.startswith("error [no_store]")
+
+
 # --signing-key
 
 
@@ -157,7 +216,7 @@ def test_the_environment_names_the_key_and_the_option_goes_before(place: Path) -
     store = place / "store"
     hashwacht(*CHANGES["revoke"], "--store", store, HASHWACHT_SIGNING_KEY=str(place / "one"))
     require(place)
-    words = (*CHANGES["approve"], "--store", store, "--signing-key", place / "two")
+    words = ("keys", "sign", *WHY, "--store", store, "--signing-key", place / "two")
     hashwacht(*words, HASHWACHT_SIGNING_KEY=str(place / "one"))
     require(place, "two")
     with pytest.raises(SignatureWrong):

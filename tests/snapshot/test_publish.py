@@ -179,8 +179,14 @@ def test_with_a_history_that_cannot_be_followed_everything_stays(tmp_path: Path,
     store = Store(tmp_path / "broken")
     ids = {publish(store, contents[i]).manifest.snapshot_id for i in range(3)}
     store.history_file(2).unlink()
-    ids |= {publish(store, contents[i]).manifest.snapshot_id for i in (3, 4)}
+    ids.add(publish(store, contents[3]).manifest.snapshot_id)
     assert present(store) == ids
+    # From then on there is a history again, and what was kept from before counts as the oldest.
+    assert "history begun anew" in store.history()[0].details[-1]
+    later = publish(store, contents[4]).manifest.snapshot_id
+    assert later in present(store)
+    assert len(present(store)) == RETAINED
+    assert present(store) < {*ids, later}
 
 
 def test_a_damaged_current_is_replaced_by_a_higher_generation(store: Store, publish, contents) -> None:

@@ -11,7 +11,9 @@ import tempfile
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
+import orjson
 import pytest
 from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed448, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import (
@@ -26,13 +28,25 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 import snapshot.signing
+import snapshot.swap
 from snapshot.algorithms import MD5
-from snapshot.errors import KeyUnusable, SignatureMissing, SignatureWrong
+from snapshot.errors import (
+    CurrentDamaged,
+    DamageError,
+    HistoryDamaged,
+    KeyUnusable,
+    SignatureMissing,
+    SignatureWrong,
+    SnapshotMissing,
+    StoreError,
+    StoreLocked,
+)
+from snapshot.manifest import MANIFEST, sha256_hex
 from snapshot.overlay import Suppression
 from snapshot.publish import Publisher
 from snapshot.signing import SigningKey, TrustedKeys, key_id_of, new_key, signed_bytes
 from snapshot.store import Current, Store, parse_current
-from snapshot.swap import swapping
+from snapshot.swap import sign_live, swapping
 from snapshot.verify import verify_store
 from tests.snapshot.conftest import write_entries
 
@@ -385,7 +399,7 @@ def test_every_field_there_is_is_signed(field: str) -> None:
     other: dict[str, object] = {
         "generation": 8, "snapshot_id": "d" * 64, "manifest_sha256": "d" * 64, "overlay_version": 4,
         "overlay_sha256": "d" * 64, "issued_at": datetime(2026, 5, 14, 12, 30, 1, tzinfo=UTC), "by": "Tests",
-        "signature": base64.b64encode(bytes(64)).decode(), "key_id": "0" * 16,
+        "history_sha256": "d" * 64, "signature": base64.b64encode(bytes(64)).decode(), "key_id": "0" * 16,
     }  # fmt: skip
     signed = KEY.sign(a_current())
     TRUSTED.require(signed, CURRENT)
@@ -498,7 +512,7 @@ def test_a_signature_is_over_these_bytes() -> None:
     line = (
         b'{"generation":7,"snapshot_id":"' + b"a" * 64 + b'","manifest_sha256":"' + b"b" * 64
         + b'","overlay_version":3,"overlay_sha256":"' + b"c" * 64
-        + b'","issued_at":"2026-05-14T12:30:00Z","by":"tests","signature":null,"key_id":null}\n'
+        + b'","issued_at":"2026-05-14T12:30:00Z","by":"tests","history_sha256":null,"signature":null,"key_id":null}\n'
     )  # fmt: skip
     private = ed25519.Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
     expected = private.sign(b"hashwacht CURRENT v1\n" + line)
@@ -551,9 +565,19 @@ def everything(store: Store) -> dict[Path, bytes]:
 @pytest.fixture
 def signed(store: Store, one: SigningKey, some_entries) -> Store:
     """A signed store with two snapshots and an overlay."""
-    publish(store, one, some_entries(20, MD5))
-    publish(store, one, some_entries(20, MD5))
-    suppress(store, one, bytes(16))
+    return make_signed(store, one, some_entries)
+
+
+@pytest.fixture
+def damageable(tmp_path: Path, one: SigningKey, some_entries) -> Store:
+    """The same, in a store that need not be whole when the test is over."""
+    return make_signed(Store(tmp_path / "damageable"), one, some_entries)
+
+
+def make_signed(store: Store, key: SigningKey, some_entries) -> Store:
+    publish(store, key, some_entries(20, MD5))
+    publish(store, key, some_entries(20, MD5))
+    suppress(store, key, bytes(16))
     return store
 
 
@@ -587,26 +611,183 @@ def test_a_signed_store_takes_no_change_without_a_key(signed: Store, change: str
     assert verify_store(signed).whole
 
 
-def test_a_store_without_signatures_may_be_signed_from_now_on(
-    store: Store, one: SigningKey, keys: Path, trusted: TrustedKeys, some_entries
+def sign(store: Store, key: SigningKey) -> Current:
+    return sign_live(store, key, by="tests", reason="a test").current
+
+
+def refuses_every_change(
+    store: Store, key: SigningKey, error: type[StoreError] | tuple[type[StoreError], ...], match: str, some_entries
+) -> None:
+    """Require that no change is made with the key, and that nothing on disk is another afterwards."""
+    before = everything(store)
+    changes: dict[str, Callable[[], object]] = {
+        "suppress": lambda: suppress(store, key, b"1" * 16),
+        "compile": lambda: publish(store, key, some_entries(20, MD5)),
+        "rollback": lambda: rollback(store, key),
+    }
+    for change in changes.values():
+        with pytest.raises(error, match=match):
+            change()
+        assert everything(store) == before
+
+
+def test_a_store_that_nobody_signed_is_signed_on_purpose(
+    store: Store, one: SigningKey, trusted: TrustedKeys, some_entries
 ) -> None:
     publish(store, None, some_entries(20, MD5))
-    suppress(store, None, bytes(16))
-    with pytest.raises(SignatureMissing):
-        trusted.require(store.current(), store.current_file)
-    suppress(store, one, b"1" * 16)
+    publish(store, None, some_entries(20, MD5))
+    before = suppress(store, None, bytes(16))
+    refuses_every_change(store, one, SignatureMissing, r"is not signed.*`hashwacht keys sign`. Nothing", some_entries)
+    signed = sign(store, one)
     trusted.require(store.current(), store.current_file)
-    suppress(store, SigningKey.load(keys / "two"), b"2" * 16)
-    TrustedKeys.load(keys / "two.pub").require(store.current(), store.current_file)
+    kept = ("snapshot_id", "manifest_sha256", "overlay_version", "overlay_sha256")
+    assert [getattr(signed, name) for name in kept] == [getattr(before, name) for name in kept]
+    entry = store.history()[0]
+    assert (signed.generation, entry.action, entry.reason) == (4, "sign", "a test")
+    assert entry.details == [f"signed by {one.key_id}, before by nobody"]
+    suppress(store, one, b"1" * 16)
+    rollback(store, one)
+    trusted.require(store.current(), store.current_file)
+    assert verify_store(store).whole
 
 
-def test_a_rollback_signs_a_current_that_was_damaged(signed: Store, one: SigningKey, trusted: TrustedKeys) -> None:
-    snapshot_id = signed.current().snapshot_id
-    signed.current_file.write_bytes(b"nonsense")
-    rollback(signed, one, snapshot_id)
-    current = signed.current()
-    trusted.require(current, signed.current_file)
+def test_another_key_signs_only_on_purpose(signed: Store, keys: Path, one: SigningKey, some_entries) -> None:
+    two = SigningKey.load(keys / "two")
+    refuses_every_change(
+        signed, two, SignatureWrong, f"is signed by '{one.key_id}'.*`hashwacht keys sign`", some_entries
+    )
+    sign(signed, two)
+    assert signed.history()[0].details == [f"signed by {two.key_id}, before by {one.key_id}"]
+    TrustedKeys.load(keys / "two.pub").require(suppress(signed, two, b"1" * 16), signed.current_file)
+    refuses_every_change(signed, one, SignatureWrong, f"is signed by '{two.key_id}'", some_entries)
+
+
+def altered_overlay(store: Store) -> Current:
+    """Take a suppression out of the overlay by hand, as somebody would who can write to the store."""
+    current = store.current()
+    overlay = store.overlay(current.overlay_version, current.overlay_sha256)
+    raw = overlay.model_copy(update={"suppressions": ()}).encode()
+    store.overlay_file(overlay.version).write_bytes(raw)
+    return current.model_copy(update={"overlay_sha256": sha256_hex(raw)})
+
+
+@pytest.mark.parametrize("signature", ["kept", "left out", "of another key"])
+def test_what_was_altered_by_hand_is_never_signed_by_the_next_change(
+    damageable: Store, one: SigningKey, keys: Path, signature: str, some_entries
+) -> None:
+    altered = altered_overlay(damageable)
+    if signature == "left out":
+        altered = altered.model_copy(update={"signature": None, "key_id": None})
+    if signature == "of another key":
+        altered = SigningKey.load(keys / "two").sign(altered)
+    damageable.current_file.write_bytes(altered.encode())
+    error = SignatureMissing if signature == "left out" else SignatureWrong
+    refuses_every_change(damageable, one, error, "A change would sign whatever is there: look at it", some_entries)
+
+
+def test_an_entry_of_the_history_that_was_altered_by_hand_leads_no_change_astray(
+    damageable: Store, one: SigningKey, some_entries, tmp_path: Path
+) -> None:
+    """Neither to another snapshot nor to another manifest: CURRENT vouches for the history."""
+    current = damageable.current()
+    foreign = Store(tmp_path / "foreign")
+    smuggled = publish(foreign, None, some_entries(20, MD5))
+    shutil.copytree(foreign.live_dir(smuggled), damageable.snapshot_dir(smuggled.snapshot_id))
+    for generation in (2, 3):
+        path = damageable.history_file(generation)
+        entry = damageable.history_entry(generation)
+        path.write_bytes(entry.model_copy(update={
+            "snapshot_id": smuggled.snapshot_id, "manifest_sha256": smuggled.manifest_sha256,
+        }).encode())  # fmt: skip
+        with pytest.raises(HistoryDamaged, match=rf"/{generation}\.json: is not what .* vouches for"):
+            damageable.history()
+        with pytest.raises((SnapshotMissing, HistoryDamaged)):
+            rollback(damageable, one, smuggled.snapshot_id)
+        assert damageable.current() == current
+    after = suppress(damageable, one, b"1" * 16)
+    assert (after.snapshot_id, after.manifest_sha256) == (current.snapshot_id, current.manifest_sha256)
+
+
+def test_a_snapshot_that_only_an_altered_history_vouches_for_is_written_anew(
+    signed: Store, one: SigningKey, tmp_path: Path, some_entries
+) -> None:
+    """The compile's own bytes go live, not those that lie there under the same id."""
+    entries = some_entries(20, MD5)
+    honest = publish(Store(tmp_path / "elsewhere"), None, entries)
+    smuggled = signed.snapshot_dir(honest.snapshot_id)
+    shutil.copytree(Store(tmp_path / "elsewhere").live_dir(honest), smuggled)
+    manifest = orjson.loads((smuggled / MANIFEST).read_bytes()) | {"merged": 17}
+    (smuggled / MANIFEST).write_bytes(orjson.dumps(manifest))
+    path = signed.history_file(1)
+    path.write_bytes(signed.history_entry(1).model_copy(update={
+        "snapshot_id": honest.snapshot_id, "manifest_sha256": sha256_hex((smuggled / MANIFEST).read_bytes()),
+    }).encode())  # fmt: skip
+    live = publish(signed, one, entries)
+    assert live.snapshot_id == honest.snapshot_id
+    assert orjson.loads((signed.live_dir(live) / MANIFEST).read_bytes())["merged"] == 0
+    assert signed.history()[0].details[-1].startswith("history begun anew: ")
+    assert verify_store(signed).whole
+
+
+def test_an_old_state_that_was_put_back_is_not_signed_by_the_next_change(
+    signed: Store, one: SigningKey, some_entries
+) -> None:
+    old = signed.read_current_bytes()
+    for number in range(2):
+        suppress(signed, one, bytes([65 + number]) * 16)
+    signed.current_file.write_bytes(old)
+    refuses_every_change(signed, one, SignatureWrong, "generation 3, but generation 4 was live", some_entries)
+    assert sign(signed, one).generation == 6
+    suppress(signed, one, b"1" * 16)
+
+
+def test_a_change_that_was_killed_before_its_swap_is_no_old_state_put_back(signed: Store, one: SigningKey) -> None:
+    before = signed.read_current_bytes()
+    suppress(signed, one, b"1" * 16)
+    signed.current_file.write_bytes(before)  # as if killed between history and CURRENT
+    assert suppress(signed, one, b"2" * 16).generation == 5
+
+
+def test_what_is_damaged_is_not_signed(damageable: Store, one: SigningKey) -> None:
+    before = damageable.read_current_bytes()
+    file = damageable.live_dir(damageable.current()) / "entries.lmdb"
+    raw = bytearray(file.read_bytes())
+    raw[-1] ^= 1
+    file.write_bytes(raw)
+    with pytest.raises(DamageError):
+        sign(damageable, one)
+    assert damageable.read_current_bytes() == before
+
+
+def test_something_else_that_goes_live_meanwhile_is_not_signed(
+    signed: Store, one: SigningKey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    check_files = snapshot.swap.check_files
+
+    def meanwhile(*args: Any, **options: Any) -> None:
+        check_files(*args, **options)
+        suppress(signed, one, b"1" * 16)
+
+    monkeypatch.setattr(snapshot.swap, "check_files", meanwhile)
+    with pytest.raises(StoreLocked, match=r"went live meanwhile\. Nothing was signed"):
+        sign(signed, one)
+    assert signed.history()[0].action == "suppress"
+
+
+def test_a_current_that_was_damaged_is_rolled_back_unsigned_and_then_signed(
+    damageable: Store, one: SigningKey, trusted: TrustedKeys, some_entries
+) -> None:
+    """Nothing vouches for the overlay and the history then, so somebody is to look at them."""
+    snapshot_id = damageable.current().snapshot_id
+    damageable.current_file.write_bytes(b"nonsense")
+    refuses_every_change(damageable, one, (SignatureMissing, CurrentDamaged), "CURRENT: is damaged", some_entries)
+    rollback(damageable, None, snapshot_id)
+    current = damageable.current()
     assert (current.generation, current.snapshot_id, current.overlay_version) == (4, snapshot_id, 1)
+    with pytest.raises(SignatureMissing):
+        trusted.require(current, damageable.current_file)
+    sign(damageable, one)
+    trusted.require(damageable.current(), damageable.current_file)
 
 
 def test_an_old_current_is_still_well_signed(store: Store, one: SigningKey, trusted: TrustedKeys, some_entries) -> None:
