@@ -37,7 +37,7 @@ COMMANDS: Final = MappingProxyType({
     "add": ("loader.overlay_cli:add", "List digests on top of the live snapshot."),
     "remove": ("loader.overlay_cli:remove", "Take additions back."),
     "overlay": ("loader.overlay_cli:overlay", "Show what holds on top of the live snapshot."),
-    "keys": ("loader.keys_cli:keys", "Make keys that sign what goes live, and begin to use them."),
+    "keys": ("loader.keys_cli:keys", "Make keys that sign what goes live, or seal what is stored."),
     "verify": ("loader.store_cli:verify", "Check every byte of every published snapshot."),
     "show": ("loader.store_cli:show", "Show what is live: lists, classes, counts, sizes, filter rates."),
     "history": ("loader.store_cli:history", "Show what went live when, newest first."),
@@ -58,7 +58,7 @@ VARIABLES: Final = frozenset({
     "HASHWACHT_MEMORY_MIB", "HASHWACHT_FALSE_POSITIVE_RATE", "HASHWACHT_MAX_BAD_SHARE",
     "HASHWACHT_HOST", "HASHWACHT_PORT", "HASHWACHT_WORKERS", "HASHWACHT_INSECURE_OPEN",
     "HASHWACHT_MAX_DIGESTS", "HASHWACHT_MAX_BODY_BYTES", "HASHWACHT_MAX_HEADER_BYTES",
-    "HASHWACHT_REQUEST_TIMEOUT_SECONDS", "HASHWACHT_STATE_DIR", "HASHWACHT_TRUSTED_KEYS",
+    "HASHWACHT_REQUEST_TIMEOUT_SECONDS", "HASHWACHT_STATE_DIR", "HASHWACHT_TRUSTED_KEYS", "HASHWACHT_SEAL_KEY",
     "HASHWACHT_LOG_LEVEL", "HASHWACHT_LOG_FORMAT",
 })  # fmt: skip
 

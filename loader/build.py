@@ -4,6 +4,7 @@
     list       which files, in which format               loader/sources.py, loader/readers/
     parse      a file's lines → batches of digests        loader/readers/<format>.py
     normalise  list, category, tier, reference → number   loader/label_numbers.py
+    seal       digests → sealed ones, if there is a key   snapshot/seal.py
     spool      partition by leading byte, out of core     loader/spool.py
     gate       not too many bad lines, no cut, not empty  loader/report.py, loader/gate.py
     sort       each part by digest                        loader/merge.py
@@ -49,6 +50,7 @@ from snapshot.labels import LabelClass
 from snapshot.manifest import ListFacts, Manifest
 from snapshot.pipeline import Follower, ahead
 from snapshot.publish import Published, Publisher
+from snapshot.seal import NO_SEAL_KEYS, Seal, SealKeys
 from snapshot.signing import SigningKey
 from snapshot.store import Store
 from snapshot.writer import SnapshotWriter
@@ -63,7 +65,8 @@ class BuildRequest:
 
     `drop_lists` are the live lists that it may leave out. Of `approve_lists` every class with a known tier goes on with
     it. `with_test_list`: the public test list too, approved (loader/test_list.py). `limits` by list; `accept_diff` is
-    the reason for which changes beyond them are accepted. `check_only`: everything but publishing.
+    the reason for which changes beyond them are accepted. `check_only`: everything but publishing. `seal_keys`: the one
+    in use seals the snapshot, the others are for reading what is live.
     """
 
     store: Path
@@ -79,6 +82,7 @@ class BuildRequest:
     limits: Mapping[str, Limits] = field(default_factory=dict)
     accept_diff: str | None = None
     check_only: bool = False
+    seal_keys: SealKeys = NO_SEAL_KEYS
 
     @property
     def approved_lists(self) -> list[str]:
@@ -116,28 +120,32 @@ def build(
     store = Store(request.store)
     with Publisher(store, signing_key) as publisher:
         dropped = gate.refuse_lost_lists(store, request.list_ids, request.drop_lists)
+        gate.refuse_unsealed(store, request.seal_keys)
         work = publisher.work_directory()
         with LabelTable(work) as labels, Spools(work, request.memory_mib << 20) as spools:
             report, facts = read_lists(request, labels, spools, progress)
             check_bad_lines(report)
             refuse_cut_files(report)
             if request.with_test_list:
-                facts.append(add_test_list(labels, spools))
+                facts.append(add_test_list(labels, spools, request.seal_keys.in_use))
             listed = sum(item.digests for item in facts if item.kind == "known-bad")
             gate.refuse_empty(listed, _files(request), allow_empty=request.allow_empty)
-            add_trivial_files(spools)
+            add_trivial_files(spools, request.seal_keys.in_use)
             manifest = write_snapshot(work / "snapshot", request, labels, spools, facts, report, progress)
         gate.check_new_snapshot(work / "snapshot", manifest)
         comparison = compare(store, work / "snapshot", manifest, request, progress)
         if request.check_only:
             return BuildResult(request, manifest, None, comparison, report)
-        if comparison.diff is not None and request.accept_diff is None:
+        if request.accept_diff is None:
             refuse_diff(comparison.diff, comparison.findings)
         directory = store.snapshot_dir(manifest.snapshot_id)  # where it is by then
         published = publisher.publish(
             work / "snapshot", manifest, by=request.by, dropped_lists=dropped,
             reason=request.accept_diff, details=[f"accepted: {finding.text}" for finding in comparison.stopping],
-            change=lambda overlay: gate.overlay_after(overlay, manifest, directory, request.by, request.approved_lists),
+            change=lambda overlay: gate.overlay_after(
+                gate.resealed(overlay, request.seal_keys, store), manifest, directory, request.by,
+                request.approved_lists,
+            ),
         )  # fmt: skip
     return BuildResult(request, published.manifest, published, comparison, report)
 
@@ -160,7 +168,7 @@ def read_lists(
                     if isinstance(batch, Withdrawn):
                         labels.withdraw(item.list_id, batch.references, delivery)
                         continue
-                    rows = normalise(batch, item, labels, file_report.path, delivery)
+                    rows = normalise(batch, item, labels, file_report.path, request.seal_keys.in_use, delivery)
                     spooling.call(spools.add, batch.algorithm, rows)
         facts.append(
             ListFacts(
@@ -183,10 +191,13 @@ def parse(item: ListInput, report: FileReport, progress: Progress) -> Iterator[B
         yield from reader.read(source, item.options, report)
 
 
-def normalise(batch: Batch, item: ListInput, labels: LabelTable, path: str, delivery: int = 0) -> ByteMatrix:
-    """Put a label number behind each digest of a batch: rows of shape (n, L + 4)."""
+def normalise(
+    batch: Batch, item: ListInput, labels: LabelTable, path: str, seal: Seal | None, delivery: int = 0
+) -> ByteMatrix:
+    """Seal the digests of a batch, if there is a key, and put a label number behind each: rows of shape (n, L + 4)."""
+    digests = batch.digests if seal is None else seal.seal_rows(batch.digests, batch.algorithm)
     if item.known_good:
-        return numbered_rows(batch.digests, KNOWN_GOOD)
+        return numbered_rows(digests, KNOWN_GOOD)
 
     def number(category: str) -> int:
         return labels.number(LabelClass(item.list_id, category, item.tier_of(category)), path)
@@ -199,20 +210,20 @@ def normalise(batch: Batch, item: ListInput, labels: LabelTable, path: str, deli
     if batch.references is not None:
         each = numbers * len(batch.digests) if batch.categories is None else numbers
         numbers = labels.add_references(each, batch.references, delivery)
-    return numbered_rows(batch.digests, numbers)
+    return numbered_rows(digests, numbers)
 
 
-def add_test_list(labels: LabelTable, spools: Spools) -> ListFacts:
+def add_test_list(labels: LabelTable, spools: Spools, seal: Seal | None) -> ListFacts:
     """Put the public test list among the others."""
     item = ListInput(test_list.LIST_ID, test_list.TIER, [], test_list.CATEGORY)
     count = 0
     for batch in test_list.batches():
-        spools.add(batch.algorithm, normalise(batch, item, labels, test_list.LIST_ID))
+        spools.add(batch.algorithm, normalise(batch, item, labels, test_list.LIST_ID, seal))
         count += len(batch.digests)
     return ListFacts(list_id=item.list_id, files=0, lines=0, digests=count, refused=0)
 
 
-def add_trivial_files(spools: Spools) -> None:
+def add_trivial_files(spools: Spools, seal: Seal | None) -> None:
     """Have the guard know the files that anybody has, for the algorithms that are listed at all."""
     listed = spools.algorithms()
     digests: dict[Algorithm, list[bytes]] = {algorithm: [] for algorithm in listed}
@@ -220,7 +231,8 @@ def add_trivial_files(spools: Spools) -> None:
         if algorithm in digests:
             digests[algorithm].append(digest)
     for algorithm, some in digests.items():
-        matrix = np.frombuffer(b"".join(some), dtype=np.uint8).reshape(-1, algorithm.digest_bytes)
+        packed = b"".join(some) if seal is None else seal.seal(b"".join(some), algorithm)
+        matrix = np.frombuffer(packed, dtype=np.uint8).reshape(-1, algorithm.digest_bytes)
         spools.add(algorithm, numbered_rows(matrix, KNOWN_GOOD))
 
 
@@ -242,11 +254,12 @@ def write_snapshot(
     """Sort → guard → merge → write: spooled rows become a finished snapshot directory, not live yet."""
     short = not labels.has_references and len(labels.classes) <= _MAX_CLASSES_OF_SHORT_IDS
     id_bytes: Literal[2, 4] = 2 if short else 4
-    rate = request.false_positive_rate
+    rate, seal = request.false_positive_rate, request.seal_keys.in_use
+    key_id = None if seal is None else seal.key_id
     with (
         Spools(directory.parent, request.memory_mib << 18) as references,
         closing(Guard(labels, directory.parent)) as guard,
-        SnapshotWriter(directory, false_positive_rate=rate, label_set_id_bytes=id_bytes) as writer,
+        SnapshotWriter(directory, false_positive_rate=rate, label_set_id_bytes=id_bytes, seal_key_id=key_id) as writer,
     ):
         merger = Merger(labels, writer, id_bytes, references)  # it stores label sets as it meets them
         for algorithm in spools.algorithms():
@@ -264,7 +277,7 @@ def write_snapshot(
             writer.add_known_good(algorithm, keys, count)
         write_references(writer, references, progress)
         progress.stage("checksums", None)
-        report.guard = guard.report
+        report.guard = guard.report if seal is None else guard.report.unsealed(seal)
         # Counted from what came in: the spool has dropped repeats of a digest that comes very often.
         kept = sum(item.digests for item in facts if item.kind == "known-bad")
         report.merged = kept - guard.report.guarded_rows - guard.report.withdrawn_rows - merger.distinct

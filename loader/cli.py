@@ -28,6 +28,7 @@ from snapshot.algorithms import ALGORITHMS
 from snapshot.errors import SnapshotError, StoreLocked
 from snapshot.labels import Tier
 from snapshot.overlay import MAX_TEXT
+from snapshot.seal import NO_SEAL_KEYS, SealKeys
 from snapshot.signing import SigningKey
 
 EXIT_REFUSED: Final = 3
@@ -42,6 +43,10 @@ store_option = click.option(
 signing_key_option = click.option(
     "--signing-key", "signing_key_file", type=click.Path(path_type=Path, dir_okay=False),
     help="File of the private key that signs what goes live. [HASHWACHT_SIGNING_KEY]",
+)  # fmt: skip
+seal_key_option = click.option(
+    "--seal-key", "seal_key_file", type=click.Path(path_type=Path, dir_okay=False),
+    help="File of the key that digests are sealed with in the store. [HASHWACHT_SEAL_KEY]",
 )  # fmt: skip
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object for scripts.")
 
@@ -140,6 +145,7 @@ def _category(ctx: click.Context, param: click.Parameter, value: str) -> str:
 )  # fmt: skip
 @click.option("--memory-mib", type=click.IntRange(64), help="Memory for sorting, in MiB. [default: 1024]")
 @signing_key_option
+@seal_key_option
 @json_option
 @click.argument("files", nargs=-1, metavar="[FILES...]")
 def compile_command(
@@ -147,7 +153,7 @@ def compile_command(
     format_name: str | None, algorithm: str | None, columns: dict[str, str], delimiter: str | None,
     with_test_list: bool, drop_lists: Sequence[str], accept_diff: str | None, by: str | None, check_only: bool,
     allow_empty: bool, max_bad_share: float | None, false_positive_rate: float | None, memory_mib: int | None,
-    signing_key_file: Path | None, as_json: bool, files: Sequence[str],
+    signing_key_file: Path | None, seal_key_file: Path | None, as_json: bool, files: Sequence[str],
 ) -> None:  # fmt: skip
     """Compile hash lists into a snapshot and make it live.
 
@@ -189,6 +195,7 @@ def compile_command(
             limits=limits,
             accept_diff=accept_diff,
             check_only=check_only,
+            seal_keys=load_seal_keys(seal_key_file),
         )
         result = build(request, progress, load_signing_key(signing_key_file))
     print_result(result, time.monotonic() - began, as_json=as_json)
@@ -224,6 +231,12 @@ def load_signing_key(file: Path | None) -> SigningKey | None:
     """Give the key of --signing-key or HASHWACHT_SIGNING_KEY; None without either. Raises KeyUnusable."""
     path = file or read_settings().signing_key
     return None if path is None else SigningKey.load(path)
+
+
+def load_seal_keys(file: Path | None) -> SealKeys:
+    """Give the keys of --seal-key or HASHWACHT_SEAL_KEY; none without either. Raises KeyUnusable."""
+    path = file or read_settings().seal_key
+    return NO_SEAL_KEYS if path is None else SealKeys.load(path)
 
 
 def invoking_user() -> str:

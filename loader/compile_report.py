@@ -31,7 +31,10 @@ def print_result(result: BuildResult, seconds: float, *, as_json: bool) -> None:
     _print_guard(report.guard)
     kinds = ", ".join(f"{facts.entries:,} {name}" for name, facts in manifest.algorithms.items()) or "nothing"
     each = f", {manifest.total_bytes / manifest.entries:.1f} bytes each" if manifest.entries else ""
-    click.echo(f"compiled  {kinds}; {report.merged:,} repeats merged; {manifest.total_bytes / 1e6:,.1f} MB{each}")
+    sealed = f"; sealed with {manifest.seal_key_id}" if manifest.seal_key_id else ""
+    click.echo(
+        f"compiled  {kinds}; {report.merged:,} repeats merged; {manifest.total_bytes / 1e6:,.1f} MB{each}{sealed}"
+    )
     _print_comparison(result)
     if result.published is None:
         click.echo(f"checked   nothing was published, {seconds:.1f} s")
@@ -85,6 +88,7 @@ def _facts(result: BuildResult, seconds: float) -> dict[str, object]:
     return {
         "generation": published.current.generation if published else None,
         "snapshot_id": manifest.snapshot_id,
+        "seal_key_id": manifest.seal_key_id,
         "overlay_version": published.current.overlay_version if published else None,
         "published": published is not None,
         "already_there": published.already_there if published else False,

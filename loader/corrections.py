@@ -8,29 +8,31 @@ Each is one new overlay and one swap of CURRENT (snapshot/swap.py), so it is liv
 or has not happened. A suppression is in force before anything else is read: neither a damaged snapshot nor a slow disk
 keeps a wrong hash alive. Every function signs what it makes live if it is given a key, and raises SignatureMissing if
 it is not and the store is signed.
+
+Digests come and go as suppliers know them. In a sealed store they are sealed in the overlay as in the snapshot, and
+functions that take or give digests raise SealKeyMissing or SealKeyWrong without its key.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
 from loader.errors import ClassUnknown, KnownGood, NothingToChange
-from snapshot.algorithms import ALGORITHMS, Algorithm
+from snapshot.algorithms import ALGORITHMS
 from snapshot.errors import SnapshotError
 from snapshot.labels import ACTING_TIERS, Label, LabelClass, Tier, label_set
 from snapshot.manifest import ClassFacts
 from snapshot.overlay import Addition, Approval, Overlay, Suppression
 from snapshot.reader import Snapshot, read_trusted_manifest
+from snapshot.seal import NO_SEAL_KEYS, Digest, Seal, SealKeys, resealed
 from snapshot.signing import SigningKey
 from snapshot.store import Action, Current, Store
 from snapshot.swap import Swap, swapping
-
-Digest = tuple[Algorithm, bytes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +121,7 @@ def revoke(
 
 def suppress(
     store: Store, digests: Sequence[Digest], by: By, *,
-    with_siblings: bool = False, signing_key: SigningKey | None = None,
+    with_siblings: bool = False, signing_key: SigningKey | None = None, seal_keys: SealKeys = NO_SEAL_KEYS,
 ) -> Suppressed:  # fmt: skip
     """Make digests silent, whatever lists them, and find their siblings; take those along if asked to.
 
@@ -127,14 +129,14 @@ def suppress(
     listed are suppressed too: a list may bring them tomorrow. Raises NothingToChange if all are suppressed already and
     there is no sibling to take along. What goes wrong once the first swap is done is told, not raised.
     """
-    current, new = _suppress(store, digests, by, f"{_counted(digests)} named", signing_key)
+    current, new = _suppress(store, digests, by, f"{_counted(digests)} named", signing_key, seal_keys)
     done = Suppressed(current, new)
     try:
-        _find_siblings(store, digests, done)
+        _find_siblings(store, digests, done, seal_keys)
         if with_siblings and done.siblings:
             taken = list(dict.fromkeys(sibling.digest for sibling in done.siblings))
             what = f"{_counted(taken)}, siblings of those named before"
-            done.current, also_new = _suppress(store, taken, by, what, signing_key)
+            done.current, also_new = _suppress(store, taken, by, what, signing_key, seal_keys)
             done.new += also_new
             done.siblings_taken = True
     except SnapshotError as error:
@@ -144,23 +146,28 @@ def suppress(
     return done
 
 
-def digests_of_reference(store: Store, list_id: str, reference: str) -> list[Digest]:
+def digests_of_reference(
+    store: Store, list_id: str, reference: str, *, seal_keys: SealKeys = NO_SEAL_KEYS
+) -> list[Digest]:
     """Give the digests that a list has under a reference, additions included. Raises ClassUnknown if there is none."""
     current = store.current()
     overlay = store.overlay(current.overlay_version, current.overlay_sha256)
+    seal = _seal(store, overlay, seal_keys)
     with _live(store, current) as snapshot:
         found = _digests_under(snapshot, overlay, list_id, reference)
     if not found:
         raise ClassUnknown(f"{list_id}: has no entry with the reference {reference!r}, nor has it any addition.")
-    return found
+    return [resealed(digest, seal, None) for digest in found]
 
 
 def unsuppress(
-    store: Store, digests: Sequence[Digest], by: By, *, signing_key: SigningKey | None = None
-) -> tuple[Current, int]:
+    store: Store, digests: Sequence[Digest], by: By, *,
+    signing_key: SigningKey | None = None, seal_keys: SealKeys = NO_SEAL_KEYS,
+) -> tuple[Current, int]:  # fmt: skip
     """Lift suppressions; give how many there were. Raises NothingToChange if none of the digests is suppressed."""
     with _changing(store, signing_key) as swap:
-        overlay = swap.overlay.without_suppressions((a.name, digest.hex()) for a, digest in digests)
+        seal = _seal(store, swap.overlay, seal_keys)
+        overlay = swap.overlay.without_suppressions(_named(resealed(digest, None, seal)) for digest in digests)
         if overlay is swap.overlay:
             raise NothingToChange("none of these digests is suppressed.")
         count = len(swap.overlay.suppressions) - len(overlay.suppressions)
@@ -169,7 +176,7 @@ def unsuppress(
 
 def add(
     store: Store, digests: Sequence[Digest], list_id: str, category: str, by: By, reference: str | None = None, *,
-    signing_key: SigningKey | None = None,
+    signing_key: SigningKey | None = None, seal_keys: SealKeys = NO_SEAL_KEYS,
 ) -> tuple[Current, LabelClass]:  # fmt: skip
     """List digests on top of the live snapshot, in a class that is approved.
 
@@ -189,9 +196,11 @@ def add(
                 f"{_shown(list_id, category)}: its tier is {label_class.tier}, so the digests would not be a match."
             )
         suppressed = _suppressed(swap.overlay)
+        seal = _seal(store, swap.overlay, seal_keys)
+        stored = [resealed(digest, None, seal) for digest in digests]
         with _live(store, store.current()) as snapshot:
             known_good = snapshot.known_good()
-            for place, (algorithm, digest) in enumerate(digests, start=1):
+            for place, (algorithm, digest) in enumerate(stored, start=1):
                 shown = f"digest {place} of {len(digests)} ({algorithm.name})"
                 if algorithm.name not in snapshot.tables:
                     raise ClassUnknown(f"{shown}: no list with {algorithm.name} is live, so nobody would look it up.")
@@ -210,7 +219,7 @@ def add(
                 algorithm=algorithm.name, digest=digest.hex(), reference=reference,
                 **label_class._asdict(), **by.fields(),
             )
-            for algorithm, digest in digests
+            for algorithm, digest in stored
         )  # fmt: skip
         if overlay is swap.overlay:
             raise NothingToChange("all of these digests are added already.")
@@ -219,11 +228,13 @@ def add(
 
 
 def remove(
-    store: Store, digests: Sequence[Digest], by: By, *, signing_key: SigningKey | None = None
-) -> tuple[Current, int]:
+    store: Store, digests: Sequence[Digest], by: By, *,
+    signing_key: SigningKey | None = None, seal_keys: SealKeys = NO_SEAL_KEYS,
+) -> tuple[Current, int]:  # fmt: skip
     """Take additions back; give how many there were. Raises NothingToChange if none of the digests was added."""
-    wanted = {(a.name, digest.hex()) for a, digest in digests}
     with _changing(store, signing_key) as swap:
+        seal = _seal(store, swap.overlay, seal_keys)
+        wanted = {_named(resealed(digest, None, seal)) for digest in digests}
         overlay = swap.overlay.without_additions(lambda each: (each.algorithm, each.digest) in wanted)
         if overlay is swap.overlay:
             raise NothingToChange("none of these digests was added.")
@@ -232,17 +243,28 @@ def remove(
 
 
 def _suppress(
-    store: Store, digests: Sequence[Digest], by: By, what: str, signing_key: SigningKey | None
+    store: Store, digests: Sequence[Digest], by: By, what: str, signing_key: SigningKey | None, seal_keys: SealKeys
 ) -> tuple[Current, list[Digest]]:
     with _changing(store, signing_key) as swap:
         known = _suppressed(swap.overlay)
-        new = [digest for digest in dict.fromkeys(digests) if digest not in known]
+        seal = _seal(store, swap.overlay, seal_keys)
+        new = {digest: stored for digest in digests if (stored := resealed(digest, None, seal)) not in known}
         if not new:
             return store.current(), []
         overlay = swap.overlay.with_suppressions(
-            Suppression(algorithm=a.name, digest=digest.hex(), **by.fields()) for a, digest in new
+            Suppression(algorithm=a.name, digest=digest.hex(), **by.fields()) for a, digest in new.values()
         )
-        return _commit(swap, "suppress", overlay, by, [what]), new
+        return _commit(swap, "suppress", overlay, by, [what]), list(new)
+
+
+def _seal(store: Store, overlay: Overlay, seal_keys: SealKeys) -> Seal | None:
+    """Give the key that the live state is sealed with. Raises SealKeyMissing or SealKeyWrong."""
+    return seal_keys.of(overlay.seal_key_id, store.path)
+
+
+def _named(digest: Digest) -> tuple[str, str]:
+    """Give a digest as the overlay writes it."""
+    return digest[0].name, digest[1].hex()
 
 
 @contextmanager
@@ -296,13 +318,17 @@ def _live(store: Store, current: Current) -> Iterator[Snapshot]:
         yield snapshot
 
 
-def _find_siblings(store: Store, digests: Sequence[Digest], done: Suppressed) -> None:
+def _find_siblings(store: Store, digests: Sequence[Digest], done: Suppressed, seal_keys: SealKeys) -> None:
     """Fill in what the digests are listed as, and their siblings."""
     overlay = store.overlay(done.current.overlay_version, done.current.overlay_sha256)
+    seal = _seal(store, overlay, seal_keys)
     with _live(store, done.current) as snapshot:
         for digest in digests:
-            done.labels[digest] = _labels(snapshot, overlay, digest)
-        done.siblings = list(_siblings(snapshot, overlay, done.labels))
+            done.labels[digest] = _labels(snapshot, overlay, resealed(digest, None, seal))
+        done.siblings = [
+            replace(sibling, digest=resealed(sibling.digest, seal, None))
+            for sibling in _siblings(snapshot, overlay, done.labels.values())
+        ]
 
 
 def _labels(snapshot: Snapshot, overlay: Overlay, digest: Digest) -> tuple[Label, ...]:
@@ -310,8 +336,7 @@ def _labels(snapshot: Snapshot, overlay: Overlay, digest: Digest) -> tuple[Label
     table = snapshot.tables.get(digest[0].name)
     label_set_id = table.find(digest[1]) if table is not None else None
     listed = () if label_set_id is None else snapshot.labels(label_set_id)
-    named = digest[0].name, digest[1].hex()
-    added = [each.label for each in overlay.additions if (each.algorithm, each.digest) == named]
+    added = [each.label for each in overlay.additions if (each.algorithm, each.digest) == _named(digest)]
     return label_set([*listed, *added])
 
 
@@ -328,11 +353,11 @@ def _digests_under(snapshot: Snapshot, overlay: Overlay, list_id: str, reference
     return list(dict.fromkeys([*found, *added]))
 
 
-def _siblings(snapshot: Snapshot, overlay: Overlay, labels: Mapping[Digest, tuple[Label, ...]]) -> Iterator[Sibling]:
-    """Yield the digests under the references of those in `labels` that are not suppressed."""
+def _siblings(snapshot: Snapshot, overlay: Overlay, labels: Iterable[tuple[Label, ...]]) -> Iterator[Sibling]:
+    """Yield the digests under the references of `labels` that are not suppressed, as they are stored."""
     suppressed = _suppressed(overlay)
     references = dict.fromkeys(
-        (label.list_id, label.reference) for each in labels.values() for label in each if label.reference is not None
+        (label.list_id, label.reference) for each in labels for label in each if label.reference is not None
     )
     for list_id, reference in references:
         for digest in _digests_under(snapshot, overlay, list_id, reference):

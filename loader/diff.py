@@ -26,7 +26,7 @@ import numpy.typing as npt
 
 from snapshot.algorithms import ALGORITHMS, Algorithm
 from snapshot.blocks import FIRST_OWN_ID
-from snapshot.errors import EntriesDamaged, wrapped_os_errors
+from snapshot.errors import EntriesDamaged, SealKeyWrong, wrapped_os_errors
 from snapshot.hexdigest import ByteMatrix
 from snapshot.labels import LabelClass
 from snapshot.manifest import ENTRIES, Manifest
@@ -118,12 +118,16 @@ def diff_snapshots(
 ) -> SnapshotDiff:
     """Compare two open snapshots, or one with nothing. `on_records` hears of the records of both as they are compared.
 
-    Both may have entries of different algorithms and ids of different width. Raises EntriesDamaged; ValueError when
-    both are one object, whose cursors cannot be in two places. Cost: 0.05 µs a record of both together, and
-    4 to 7 µs for each digest that has references; memory: some 20 MB, and 8 bytes for each shared label set.
+    Both may have entries of different algorithms and ids of different width. Raises EntriesDamaged; SealKeyWrong when
+    they are sealed differently, since then no digest is the same; ValueError when both are one object, whose cursors
+    cannot be in two places. Cost: 0.05 µs a record of both together, and 4 to 7 µs for each digest that has references;
+    memory: some 20 MB, and 8 bytes for each shared label set.
     """
     if old is new:
         raise ValueError("a snapshot does not differ from itself: open two")
+    if old is not None and old.manifest.seal_key_id != new.manifest.seal_key_id:
+        keys = " and ".join(each.manifest.seal_key_id or "none" for each in (old, new))
+        raise SealKeyWrong(f"{old.directory}: is sealed with another key ({keys}), so digests cannot be compared")
     numbering = _Numbering()
     old_sets = None if old is None else _LabelSets(old, numbering)
     new_sets = _LabelSets(new, numbering)

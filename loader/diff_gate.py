@@ -11,6 +11,7 @@
 | `class_vanished`   | yes   | a category is gone, or has another tier, which nobody has approved yet         |
 | `guard_collisions` | yes   | a list names more known-good digests than before                               |
 | `constant_value`   | yes   | one digest stands under more than 100 references: a placeholder, not a file    |
+| `seal_changed`     | yes   | another seal key, or the first: nobody can tell what else changed              |
 | `list_dropped`     | no    | the operator left a list out; loader/gate.py has asked for it by name          |
 | `class_appeared`   | no    | a new class, off until it is approved                                          |
 | `class_unmapped`   | no    | a category without a tier, with its digests; off                               |
@@ -43,7 +44,7 @@ _REMEDY: Final = (
 )
 
 FindingKind = Literal[
-    "list_shrank", "list_grew", "class_vanished", "guard_collisions", "constant_value",
+    "list_shrank", "list_grew", "class_vanished", "guard_collisions", "constant_value", "seal_changed",
     "list_dropped", "class_appeared", "class_unmapped", "reclassed",
 ]  # fmt: skip
 
@@ -88,7 +89,13 @@ def check_diff(
     return sorted(found, key=lambda finding: not finding.stops)
 
 
-def refuse_diff(diff: SnapshotDiff, findings: Sequence[Finding]) -> None:
+def seal_changed(old: Manifest, new: Manifest) -> Finding:
+    """Say what can be said of two snapshots that are sealed differently."""
+    text = f"the seal is another one, so digests cannot be compared: {old.entries:,} before, {new.entries:,} now"
+    return Finding("seal_changed", None, text, stops=True)
+
+
+def refuse_diff(diff: SnapshotDiff | None, findings: Sequence[Finding]) -> None:
     """Raise DiffRefused when a finding stops; the message is the whole report."""
     stopping = [finding for finding in findings if finding.stops]
     if not stopping:
@@ -100,7 +107,7 @@ def refuse_diff(diff: SnapshotDiff, findings: Sequence[Finding]) -> None:
         f"{changes} of what is live that nobody has accepted; nothing is published",
         *(f"stops: {finding.text}" for finding in stopping),
         *(f"noted: {finding.text}" for finding in noted),
-        *lines_of(diff),
+        *(lines_of(diff) if diff is not None else ()),
         _REMEDY,
     ]
     raise DiffRefused("\n  ".join(lines))

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from loader.diff import SnapshotDiff, diff_snapshots, first_diff
-from loader.diff_gate import Finding, check_diff
+from loader.diff_gate import Finding, check_diff, seal_changed
 from loader.errors import EmptyResult, LiveListMissing
 from loader.inputs import Limits
 from snapshot.algorithms import ALGORITHMS
@@ -22,12 +22,15 @@ from snapshot.errors import (
     FilterDamaged,
     HistoryDamaged,
     NoStore,
+    SealKeyMissing,
+    SealKeyWrong,
     SnapshotMissing,
 )
 from snapshot.labels import LabelClass, Tier
 from snapshot.manifest import Manifest, filter_file, read_manifest
 from snapshot.overlay import Addition, Approval, Overlay
 from snapshot.reader import KnownGood, Snapshot, check_sizes, read_trusted_manifest
+from snapshot.seal import SealKeys
 from snapshot.store import Store
 
 #: Entries of each algorithm that are looked up in a new snapshot before it goes live.
@@ -71,6 +74,35 @@ def _live_lists(store: Store) -> frozenset[str]:
         return frozenset(facts.list_id for facts in store.history_entry(current.generation).lists)
     except HistoryDamaged:
         return read_trusted_manifest(store.live_dir(current), current.manifest_sha256).list_ids
+
+
+def refuse_unsealed(store: Store, seal_keys: SealKeys) -> None:
+    """Raise SealKeyMissing or SealKeyWrong unless what is live can be replaced with these keys, before a file is read.
+
+    A store that is sealed stays so. To exchange its key, the digests in the overlay are sealed anew, so the one before
+    must be known too.
+    """
+    try:
+        current = store.current()
+        overlay = store.overlay(current.overlay_version, current.overlay_sha256)
+    except (NoStore, CurrentDamaged, DamageError):  # nothing to lose, or it is named when it is needed
+        return
+    if overlay.seal_key_id is not None and seal_keys.in_use is None:
+        raise SealKeyMissing(
+            f"{store.path}: is sealed (key {overlay.seal_key_id}), and stays so: give --seal-key. Without it, compile "
+            "into another store."
+        )
+    resealed(overlay, seal_keys, store)
+
+
+def resealed(overlay: Overlay, seal_keys: SealKeys, store: Store) -> Overlay:
+    """Give the overlay in force with its digests sealed by the key in use. Raises SealKeyMissing or SealKeyWrong."""
+    new = seal_keys.in_use
+    if overlay.seal_key_id == (None if new is None else new.key_id):
+        return overlay
+    digests = bool(overlay.suppressions or overlay.additions)
+    old = seal_keys.of(overlay.seal_key_id, store.overlay_file(overlay.version)) if digests else None
+    return overlay.resealed(old, new)
 
 
 def refuse_empty(rows: int, files: Iterable[str], *, allow_empty: bool) -> None:
@@ -118,6 +150,8 @@ def compare_with_live(
             return Comparison(not_compared=str(error))
         try:
             diff = diff_snapshots(old, new, on_records=on_records)
+        except SealKeyWrong as error:
+            return Comparison(not_compared=str(error), findings=[seal_changed(old.manifest, manifest)])
         except EntriesDamaged as error:
             if error.path.parent == directory:
                 raise

@@ -18,7 +18,7 @@ import zlib
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -31,6 +31,7 @@ from snapshot.bloom import keys_of
 from snapshot.errors import wrapped_os_errors
 from snapshot.hexdigest import ByteMatrix
 from snapshot.labels import Label, LabelClass
+from snapshot.seal import Seal
 
 Mask = npt.NDArray[np.bool_]
 
@@ -63,6 +64,14 @@ class GuardReport:
     withdrawn_by_list: Counter[str] = field(default_factory=Counter)
     #: Rows of listed digests that were left out, withdrawn ones aside.
     guarded_rows: int = 0
+
+    def unsealed(self, seal: Seal) -> GuardReport:
+        """Give the same with digests as the suppliers know them."""
+        named = [
+            replace(each, digest=seal.unseal(bytes.fromhex(each.digest), ALGORITHMS[each.algorithm]).hex())
+            for each in self.named
+        ]
+        return replace(self, named=named)
 
 
 class Guard:

@@ -1,4 +1,4 @@
-"""`hashwacht keys`: make the key that signs what goes live, and sign with it for the first time."""
+"""`hashwacht keys`: make the keys that sign what goes live and that seal what is stored, and begin to sign."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ from loader.cli import json_option, load_signing_key, named_errors, signing_key_
 from loader.overlay_cli import by_option, by_whom, reason_option
 from loader.printing import print_json
 from loader.progress import Shown
+from snapshot.seal import new_seal_key
 from snapshot.signing import new_key
 from snapshot.store import Store
 from snapshot.swap import sign_live
 
 
-@click.group("keys", short_help="Make keys that sign what goes live, and begin to use them.")
+@click.group("keys", short_help="Make keys that sign what goes live, or seal what is stored.")
 def keys() -> None:
-    """Make keys that sign what goes live, and begin to use them.
+    """Make keys that sign what goes live, or seal what is stored.
 
     A service that is given trusted keys takes nothing over that none of them signed. To replace a key, trust the old
     and the new one together (one file, one PEM block after the other), `keys sign` with the new one, then drop the old.
@@ -37,6 +38,22 @@ def new(file: Path) -> None:
     click.echo(f"key         {key_id}")
     click.echo(f"private     {file}: give it to every command that changes what is live, as --signing-key")
     click.echo(f"public      {file}.pub: give it to serve as --trusted-keys")
+
+
+@keys.command("new-seal", short_help="Make a key that seals what is stored.")
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+def new_seal(file: Path) -> None:
+    """Make a key that seals what is stored.
+
+    It is written to FILE, which may not exist, and which nobody but you can read. A store that is compiled with it is
+    no hash list to anybody else. Keep a copy where the store is not: without the key a store answers nothing.
+    """
+    with named_errors():
+        key_id = new_seal_key(file)
+    click.echo(f"seal key    {key_id}")
+    click.echo(
+        f"file        {file}: give it to serve, compile, lookup, suppress, add and their opposites, as --seal-key"
+    )
 
 
 @keys.command("sign", short_help="Sign what is live for the first time, or with another key.")

@@ -16,17 +16,20 @@ from loader.cli import (
     invoking_user,
     is_text,
     json_option,
+    load_seal_keys,
     load_signing_key,
     named_errors,
     parse_text,
+    seal_key_option,
     signing_key_option,
     store_option,
 )
-from loader.corrections import By, Digest, Suppressed
+from loader.corrections import By, Suppressed
 from loader.printing import print_json
 from snapshot.algorithms import ALGORITHMS, MD5, SHA1, SHA256, SHA512
 from snapshot.errors import HexdigestError
 from snapshot.hexdigest import algorithm_of, parse_digest
+from snapshot.seal import Digest, SealKeys
 from snapshot.store import Current, HistoryEntry, Store
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
@@ -63,8 +66,9 @@ def digest_options(command: _Command) -> _Command:
 
 
 def read_digests(
-    store: Store, texts: Sequence[str], algorithm: str | None, files: Sequence[Path], references: Sequence[str] = ()
-) -> list[Digest]:
+    store: Store, seal_keys: SealKeys, texts: Sequence[str], algorithm: str | None, files: Sequence[Path],
+    references: Sequence[str] = (),
+) -> list[Digest]:  # fmt: skip
     """Give the digests that a command line names, each once. Raises click.UsageError for what is none."""
     found: list[Digest] = []
     for place, text in enumerate(texts, start=1):
@@ -77,7 +81,7 @@ def read_digests(
         list_id, colon, reference = item.partition(":")
         if not colon or not list_id or not reference:
             raise click.UsageError(f"--reference {item!r}: write LIST:REF.")
-        found += corrections.digests_of_reference(store, list_id, reference)
+        found += corrections.digests_of_reference(store, list_id, reference, seal_keys=seal_keys)
     for path in files:
         found += digests_of_file(path)
     if not found:
@@ -176,11 +180,13 @@ def revoke(
 @reason_option
 @by_option
 @signing_key_option
+@seal_key_option
 @store_option
 @json_option
 def suppress(
     store: Path, texts: Sequence[str], algorithm: str | None, references: Sequence[str], files: Sequence[Path],
-    with_siblings: bool, reason: str, by: str | None, signing_key_file: Path | None, as_json: bool,
+    with_siblings: bool, reason: str, by: str | None, signing_key_file: Path | None, seal_key_file: Path | None,
+    as_json: bool,
 ) -> None:  # fmt: skip
     """Make digests silent, whatever lists them.
 
@@ -189,9 +195,12 @@ def suppress(
     """
     with named_errors():
         opened = Store(store)
-        digests = read_digests(opened, texts, algorithm, files, references)
+        seal_keys = load_seal_keys(seal_key_file)
+        digests = read_digests(opened, seal_keys, texts, algorithm, files, references)
         key = load_signing_key(signing_key_file)
-        done = corrections.suppress(opened, digests, by_whom(by, reason), with_siblings=with_siblings, signing_key=key)
+        done = corrections.suppress(
+            opened, digests, by_whom(by, reason), with_siblings=with_siblings, signing_key=key, seal_keys=seal_keys
+        )
     if as_json:
         print_json(_facts(done.current) | {
             "suppressed": [_shown(digest) for digest in done.new],
@@ -239,11 +248,12 @@ def _say_suppressed(done: Suppressed) -> None:
 @reason_option
 @by_option
 @signing_key_option
+@seal_key_option
 @store_option
 @json_option
 def unsuppress(
     store: Path, texts: Sequence[str], algorithm: str | None, references: Sequence[str], files: Sequence[Path],
-    reason: str, by: str | None, signing_key_file: Path | None, as_json: bool,
+    reason: str, by: str | None, signing_key_file: Path | None, seal_key_file: Path | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Lift suppressions.
 
@@ -251,9 +261,12 @@ def unsuppress(
     """
     with named_errors():
         opened = Store(store)
-        digests = read_digests(opened, texts, algorithm, files, references)
+        seal_keys = load_seal_keys(seal_key_file)
+        digests = read_digests(opened, seal_keys, texts, algorithm, files, references)
         key = load_signing_key(signing_key_file)
-        current, count = corrections.unsuppress(opened, digests, by_whom(by, reason), signing_key=key)
+        current, count = corrections.unsuppress(
+            opened, digests, by_whom(by, reason), signing_key=key, seal_keys=seal_keys
+        )
     if as_json:
         print_json(_facts(current) | {"lifted": count})
         return
@@ -270,11 +283,12 @@ def unsuppress(
 @reason_option
 @by_option
 @signing_key_option
+@seal_key_option
 @store_option
 @json_option
 def add(
     store: Path, list_id: str, category: str, reference: str | None, algorithm: str | None, texts: Sequence[str],
-    reason: str, by: str | None, signing_key_file: Path | None, as_json: bool,
+    reason: str, by: str | None, signing_key_file: Path | None, seal_key_file: Path | None, as_json: bool,
 ) -> None:  # fmt: skip
     """List digests on top of the live snapshot.
 
@@ -282,10 +296,11 @@ def add(
     """
     with named_errors():
         opened = Store(store)
-        digests = read_digests(opened, texts, algorithm, ())
+        seal_keys = load_seal_keys(seal_key_file)
+        digests = read_digests(opened, seal_keys, texts, algorithm, ())
         current, label_class = corrections.add(
             opened, digests, list_id, category, by_whom(by, reason), reference,
-            signing_key=load_signing_key(signing_key_file),
+            signing_key=load_signing_key(signing_key_file), seal_keys=seal_keys,
         )  # fmt: skip
     if as_json:
         print_json(_facts(current) | {"added": [_shown(digest) for digest in digests]} | label_class._asdict())
@@ -301,11 +316,12 @@ def add(
 @reason_option
 @by_option
 @signing_key_option
+@seal_key_option
 @store_option
 @json_option
 def remove(
     store: Path, algorithm: str | None, texts: Sequence[str], reason: str, by: str | None,
-    signing_key_file: Path | None, as_json: bool,
+    signing_key_file: Path | None, seal_key_file: Path | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Take additions back.
 
@@ -313,9 +329,10 @@ def remove(
     """
     with named_errors():
         opened = Store(store)
-        digests = read_digests(opened, texts, algorithm, ())
+        seal_keys = load_seal_keys(seal_key_file)
+        digests = read_digests(opened, seal_keys, texts, algorithm, ())
         key = load_signing_key(signing_key_file)
-        current, count = corrections.remove(opened, digests, by_whom(by, reason), signing_key=key)
+        current, count = corrections.remove(opened, digests, by_whom(by, reason), signing_key=key, seal_keys=seal_keys)
     if as_json:
         print_json(_facts(current) | {"removed": count})
         return
@@ -325,23 +342,29 @@ def remove(
 
 @click.command("overlay", short_help="Show what holds on top of the live snapshot.")
 @click.option("--history", "with_history", is_flag=True, help="And every change of it, newest first.")
+@seal_key_option
 @store_option
 @json_option
-def overlay(store: Path, with_history: bool, as_json: bool) -> None:
+def overlay(store: Path, with_history: bool, seal_key_file: Path | None, as_json: bool) -> None:
     """Show what holds on top of the live snapshot.
 
-    That is approvals, suppressions and additions.
+    That is approvals, suppressions and additions. Digests of a sealed store are shown as they are sealed, and with
+    --seal-key as they are.
     """
     with named_errors():
         opened = Store(store)
         current = opened.current()
         found = opened.overlay(current.overlay_version, current.overlay_sha256)
+        seal_keys = load_seal_keys(seal_key_file)
+        if seal_keys.in_use is not None:
+            found = found.resealed(seal_keys.of(found.seal_key_id, opened.path), None)
         changes = [entry for entry in opened.history() if entry.action not in _OF_SNAPSHOTS] if with_history else []
     if as_json:
         said = found.model_dump(mode="json")
         print_json(said | ({"history": [entry.model_dump(mode="json") for entry in changes]} if with_history else {}))
         return
-    click.echo(f"overlay     {found.version}")
+    sealed = f", digests sealed with {found.seal_key_id}" if found.seal_key_id else ""
+    click.echo(f"overlay     {found.version}{sealed}")
     for approval in found.approvals:
         click.echo(
             f"approved    {' / '.join(approval.label_class)}{_signed(approval.by, approval.at, approval.reason)}"

@@ -35,6 +35,10 @@ class LoaderSettings(BaseSettings):
         default=None,
         description="File of the private key that signs what goes live; see `hashwacht keys`.",
     )
+    seal_key: Path | None = Field(
+        default=None,
+        description="File of the key that digests are sealed with in the store; see `hashwacht keys`.",
+    )
     max_bad_share: float | None = Field(
         default=None,
         ge=0,

@@ -14,8 +14,10 @@ from loader.cli import (
     EXIT_REFUSED,
     invoking_user,
     json_option,
+    load_seal_keys,
     load_signing_key,
     named_errors,
+    seal_key_option,
     signing_key_option,
     store_option,
 )
@@ -29,6 +31,7 @@ from snapshot.manifest import Manifest
 from snapshot.overlay import Overlay
 from snapshot.publish import Publisher
 from snapshot.reader import Snapshot, check_files, read_trusted_manifest
+from snapshot.seal import Seal, resealed
 from snapshot.store import Current, Store
 from snapshot.verify import verify_store
 
@@ -91,6 +94,7 @@ def show(store: Path, as_json: bool) -> None:
         return
     click.echo(f"generation  {current.generation}, live since {current.issued_at:%Y-%m-%d %H:%M:%S %Z} by {current.by}")
     click.echo(f"snapshot    {manifest.snapshot_id}, compiled {manifest.created_at:%Y-%m-%d %H:%M:%S %Z}")
+    click.echo(f"sealed      {f'with {manifest.seal_key_id}' if manifest.seal_key_id else 'no'}")
     _show_lists(manifest)
     for name, facts in manifest.algorithms.items():
         click.echo(
@@ -199,9 +203,13 @@ def rollback(
     "--algorithm", type=click.Choice(list(ALGORITHMS)), help="Algorithm of the digests; without it by length."
 )
 @click.option("--file", "file", type=click.File("rb"), help="Read digests from a file too, one a line.")
+@seal_key_option
 @json_option
 @click.argument("digests", nargs=-1, metavar="[HEX...]")
-def lookup(store: Path, algorithm: str | None, file: BinaryIO | None, as_json: bool, digests: Sequence[str]) -> None:
+def lookup(
+    store: Path, algorithm: str | None, file: BinaryIO | None, seal_key_file: Path | None, as_json: bool,
+    digests: Sequence[str],
+) -> None:  # fmt: skip
     """Look digests up in the live snapshot, offline.
 
     Says for each whether it is a match and why: who lists it as what, which of those classes are on, whether it is
@@ -219,8 +227,9 @@ def lookup(store: Path, algorithm: str | None, file: BinaryIO | None, as_json: b
         current = opened.current()
         overlay = opened.overlay(current.overlay_version, current.overlay_sha256)
         with _verified(opened, current) as snapshot:
+            seal = load_seal_keys(seal_key_file).of(snapshot.manifest.seal_key_id, snapshot.directory)
             for text in _texts(digests, file):
-                answer = _answer(snapshot, overlay, text, declared)
+                answer = _answer(snapshot, overlay, seal, text, declared)
                 refused = refused or answer["verdict"] == "invalid"
                 if as_json:
                     answers.append(answer)
@@ -251,10 +260,12 @@ def _lines(file: BinaryIO) -> Iterator[str]:
             yield line.rstrip(b"\r\n").decode(errors="surrogateescape")
 
 
-def _answer(snapshot: Snapshot, overlay: Overlay, text: str, declared: Algorithm | None) -> dict[str, Any]:
+def _answer(
+    snapshot: Snapshot, overlay: Overlay, seal: Seal | None, text: str, declared: Algorithm | None
+) -> dict[str, Any]:
     try:
         algorithm = declared or algorithm_of(text)
-        digest = parse_digest(text, algorithm)
+        _, digest = resealed((algorithm, parse_digest(text, algorithm)), None, seal)
     except HexdigestError as error:
         return {"digest": text, "verdict": "invalid", "why": error.why, "detail": str(error)}
     answer: dict[str, Any] = {"digest": text, "algorithm": algorithm.name}

@@ -34,6 +34,7 @@ from service.settings import ServiceSettings, load_settings
 from service.trust import Trust
 from service.verified import VerifiedNotes
 from service.watch import Watch
+from snapshot.seal import NO_SEAL_KEYS, SealKeys
 from snapshot.store import Store
 
 #: A worker whose snapshot is still being verified takes requests after this long all the same: it answers 503
@@ -95,7 +96,9 @@ class Application:
         store = Store(self._settings.store)
         notes = VerifiedNotes(self._settings.state_dir)
         trust = Trust(store, self._settings.trusted_keys, self._settings.state_dir)
-        watch = Watch(store, self._live, notes, trust, asyncio.get_running_loop())
+        seal_file = self._settings.seal_key
+        seal_keys = NO_SEAL_KEYS if seal_file is None else SealKeys.load(seal_file)
+        watch = Watch(store, self._live, notes, trust, seal_keys, asyncio.get_running_loop())
         watch.start()
         await asyncio.to_thread(watch.looked.wait, _PATIENCE_SECONDS)
         spare_what_is_there()

@@ -1,6 +1,7 @@
 """Contents page of serving: what happens to a batch of digests, one named call per stage.
 
     digests   the request's texts or bytes, good or invalid   service/forms.py
+    seal      as the store has them, if it is sealed          snapshot/seal.py
     Bloom     table.filter.probe: which may be listed; nearly  snapshot/bloom.py
               always none, and then we are done
     overlay   what is suppressed, what is listed on top       service/overlaid.py
@@ -32,15 +33,16 @@ def listed(view: View, table: Table, digests: ParsedDigests) -> list[tuple[int, 
     """Give (place among the packed ones, digest, verdict) of the digests that are a match, ascending."""
     matches = []
     packed, length = digests.packed, table.algorithm.digest_bytes
+    stored = packed if view.seal is None else view.seal.seal(packed, table.algorithm)
     overlaid = view.overlaid.get(table.algorithm.name)
-    places = table.filter.probe(packed)  # a miss ends here
+    places = table.filter.probe(stored)  # a miss ends here
     if overlaid is not None:
-        places = overlaid.places(packed, places)
+        places = overlaid.places(stored, places)
     for place in places:
-        digest = packed[place * length : (place + 1) * length]
-        verdict = view.look_up(table, digest, overlaid)
+        this = slice(place * length, (place + 1) * length)
+        verdict = view.look_up(table, stored[this], overlaid)
         if verdict is not None:  # None: the filter's false positive, suppressed, or off
-            matches.append((place, digest, verdict))
+            matches.append((place, packed[this], verdict))
     return matches
 
 
@@ -136,9 +138,10 @@ def _cleared(view: View, files: Files, among: AbstractSet[int]) -> dict[int, int
         if overlaid is None or not overlaid.suppressed:
             continue
         packed, length = column.digests.packed, algorithm.digest_bytes
-        for place in range(len(packed) // length):
+        stored = packed if view.seal is None else view.seal.seal(packed, algorithm)
+        for place in range(len(stored) // length):
             index = column.owner(place)
-            if index in among and packed[place * length : (place + 1) * length] in overlaid.suppressed:
+            if index in among and stored[place * length : (place + 1) * length] in overlaid.suppressed:
                 cleared[index] = max(algorithm.strength, cleared.get(index, -1))
     return cleared
 

@@ -15,6 +15,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from service.errors import BadSettings
 from snapshot.errors import KeyUnusable
+from snapshot.seal import SealKeys
 from snapshot.signing import TrustedKeys
 
 PREFIX: Final = "HASHWACHT_"
@@ -52,6 +53,11 @@ class ServiceSettings(BaseSettings):
         description="File of public keys in PEM, one or more. With it nothing is taken over that none of them signed, "
         "nor a generation older than the highest seen.",
     )
+    seal_key: Path | None = Field(
+        None,
+        description="File of the key that the store is sealed with; while it is being replaced, of both, the new one "
+        "first.",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severe log line kept.")
     log_format: Literal["console", "json"] = Field("console", description="Log lines for people, or JSON objects.")
     insecure_open: bool = Field(
@@ -75,7 +81,17 @@ class ServiceSettings(BaseSettings):
                 raise ValueError(str(error)) from None
         return path
 
-    @field_validator("state_dir", "trusted_keys")
+    @field_validator("seal_key")
+    @classmethod
+    def _holds_a_seal_key(cls, path: Path | None) -> Path | None:
+        if path is not None:
+            try:
+                SealKeys.load(path)
+            except KeyUnusable as error:
+                raise ValueError(str(error)) from None
+        return path
+
+    @field_validator("state_dir", "trusted_keys", "seal_key")
     @classmethod
     def _absolute(cls, path: Path | None) -> Path | None:
         return None if path is None else path.absolute()

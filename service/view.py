@@ -16,6 +16,7 @@ from service.policy import Action, Policy
 from snapshot.labels import Label, LabelClass, LabelSet, label_set
 from snapshot.overlay import Overlay
 from snapshot.reader import Snapshot, Table
+from snapshot.seal import Seal
 from snapshot.store import Current
 
 #: Verdicts kept per View. A class without references is one label set, so lists with millions of entries need
@@ -37,16 +38,18 @@ class View:
     """
 
     __slots__ = (
-        "_verdicts", "generation", "issued_at", "overlaid", "overlay_version", "policy", "snapshot", "snapshot_id",
-        "tables",
+        "_verdicts", "generation", "issued_at", "overlaid", "overlay_version", "policy", "seal", "snapshot",
+        "snapshot_id", "tables",
     )  # fmt: skip
 
-    def __init__(self, current: Current, snapshot: Snapshot, overlay: Overlay) -> None:
+    def __init__(self, current: Current, snapshot: Snapshot, overlay: Overlay, seal: Seal | None = None) -> None:
+        """Put an overlay on a snapshot; both are sealed with `seal`, or not at all."""
         self.generation = current.generation
         self.issued_at = current.issued_at
         self.snapshot = snapshot
         self.snapshot_id = snapshot.snapshot_id
         self.overlay_version = overlay.version
+        self.seal = seal
         self.policy = Policy(overlay.approved)
         self.tables: Mapping[str, Table] = snapshot.tables
         self.overlaid: Mapping[str, Overlaid] = overlaid_by_algorithm(overlay)
@@ -61,7 +64,8 @@ class View:
     def look_up(self, table: Table, digest: bytes, overlaid: Overlaid | None) -> Verdict | None:
         """Give the verdict on a digest that may be listed: store, overlay, labels, policy. None is no match.
 
-        Raises EntriesDamaged. Cost: 1 µs for a digest that is not listed after all, 2 to 10 µs for one that is.
+        The digest is as it is stored: sealed, if there is a seal. Raises EntriesDamaged. Cost: 1 µs for a digest that
+        is not listed after all, 2 to 10 µs for one that is.
         """
         if overlaid is not None and digest in overlaid.suppressed:
             return None

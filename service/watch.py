@@ -3,7 +3,8 @@
     every 250 ms   read CURRENT's bytes; the same as before and settled: done
     changed        parse → signed by a trusted key → generation did not go back → overlay
                    the same snapshot as now: share it
-                   else manifest → checksums verified on this host → open → filters read in → canary
+                   else manifest → its seal's key is there → checksums verified on this host → open → filters read in
+                   → canary
     hand over      in the event loop: swap the View; wait for that; close the old snapshot
     anything else  keep what there is, note the refusal for /readyz, log it once
 
@@ -28,8 +29,11 @@ from service.live import Live, Refusal
 from service.trust import Trust
 from service.verified import Facts, Stopped, VerifiedNotes, file_facts
 from service.view import View
-from snapshot.errors import GenerationWentBack, SnapshotError, StoreUnusable
+from snapshot.errors import GenerationWentBack, SealKeyWrong, SnapshotError, StoreUnusable
+from snapshot.manifest import Manifest
+from snapshot.overlay import Overlay
 from snapshot.reader import Snapshot, read_trusted_manifest
+from snapshot.seal import Seal, SealKeys
 from snapshot.store import Current, Store, parse_current
 
 POLL_SECONDS: Final = 0.25
@@ -43,14 +47,16 @@ class Watch(threading.Thread):
     """The thread; a daemon, so that it never keeps a worker from ending."""
 
     def __init__(
-        self, store: Store, live: Live, notes: VerifiedNotes, trust: Trust, loop: asyncio.AbstractEventLoop
-    ) -> None:
+        self, store: Store, live: Live, notes: VerifiedNotes, trust: Trust, seal_keys: SealKeys,
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:  # fmt: skip
         super().__init__(name="hashwacht-watch", daemon=True)
         self.looked = threading.Event()  # set once CURRENT was looked at for the first time, whatever came of it
         self._store = store
         self._live = live
         self._notes = notes
         self._trust = trust
+        self._seal_keys = seal_keys
         self._loop = loop
         self._ending = threading.Event()
         self._raw: bytes | None = None  # CURRENT as it was last looked at
@@ -128,13 +134,23 @@ class Watch(threading.Thread):
                 )
         overlay = self._store.overlay(current.overlay_version, current.overlay_sha256)
         if old is not None and same:
-            return View(current, old.snapshot, overlay)
+            return View(current, old.snapshot, overlay, self._seal(overlay, old.snapshot.manifest))
         directory = self._store.live_dir(current)
         manifest = read_trusted_manifest(directory, current.manifest_sha256)
+        seal = self._seal(overlay, manifest)
         self._notes.ensure_verified(
             directory, manifest, current.manifest_sha256, self._ending.is_set, gently=old is not None
         )
-        return View(current, open_ready(directory, current.manifest_sha256), overlay)
+        return View(current, open_ready(directory, current.manifest_sha256), overlay, seal)
+
+    def _seal(self, overlay: Overlay, manifest: Manifest) -> Seal | None:
+        """Give the key of both. Raises SealKeyMissing or SealKeyWrong: with another every digest would be a miss."""
+        if overlay.seal_key_id != manifest.seal_key_id:
+            raise SealKeyWrong(
+                f"{self._store.overlay_file(overlay.version)}: is sealed otherwise than the snapshot that CURRENT puts "
+                "it on, so its suppressions would not hold. Compile the lists again."
+            )
+        return self._seal_keys.of(manifest.seal_key_id, self._store.snapshot_dir(manifest.snapshot_id))
 
     def _swap(self, view: View) -> None:
         """Put a View in force; runs in the event loop, where no request is halfway through matching."""

@@ -23,6 +23,8 @@
         ├── SignatureMissing      signature_missing: CURRENT is not signed and must be
         ├── SignatureWrong        signature_wrong: not by a trusted key, or changed since
         ├── KeyUnusable           key_unusable: a key file that is no key, or open to others
+        ├── SealKeyMissing        seal_key_missing: the store is sealed, and no key was given
+        ├── SealKeyWrong          seal_key_wrong: sealed with another key, or its parts with different ones
         ├── OverlayFull           overlay_full: more corrections than an overlay holds
         ├── StoreFull             store_full: disk, quota or file size limit
         └── StoreUnusable         store_unusable: permissions, input/output errors, no flock
@@ -186,6 +188,18 @@ class KeyUnusable(StoreError):
     """A key file cannot be used."""
 
     reason = "key_unusable"
+
+
+class SealKeyMissing(StoreError):
+    """The store is sealed, and there is no seal key."""
+
+    reason = "seal_key_missing"
+
+
+class SealKeyWrong(StoreError):
+    """The store is sealed with another key than those that are given, or its parts with different ones."""
+
+    reason = "seal_key_wrong"
 
 
 class OverlayFull(StoreError):

@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from snapshot.algorithms import ALGORITHMS
 from snapshot.errors import FileMissing, ManifestDamaged, NewerFormat, OlderFormat, StoreUnusable
 from snapshot.labels import Tier
+from snapshot.seal import KEY_ID_PATTERN
 
 FORMAT_VERSION: Final = 2
 MANIFEST: Final = "manifest.json"
@@ -86,7 +87,10 @@ class ListFacts(_Part):
 
 
 class Manifest(_Part):
-    """The whole manifest. `merged` counts digests that came more than once; `entries` those kept."""
+    """The whole manifest. `merged` counts digests that came more than once; `entries` those kept.
+
+    `seal_key_id` is the check value of the key that the digests are sealed with (snapshot/seal.py), None for no key.
+    """
 
     format_version: Literal[2]
     snapshot_id: str = Field(pattern=r"^[0-9a-f]{64}$")
@@ -95,6 +99,7 @@ class Manifest(_Part):
     label_set_id_bytes: Literal[2, 4]
     label_sets: int = Field(ge=0)
     false_positive_rate: float = Field(gt=0, lt=1)
+    seal_key_id: str | None = Field(pattern=KEY_ID_PATTERN)
     merged: int = Field(ge=0)
     algorithms: dict[str, AlgorithmFacts]
     known_good: dict[str, KnownGoodFacts]

@@ -11,6 +11,8 @@ ever ordered or mixed. Version 0 is the empty overlay and has no file. Each file
 
 A compile and a rollback change the snapshot under it and keep the overlay: suppressions and additions stay until they
 are lifted (suppliers send mistakes again). Only the approval of a class whose category got another tier is revoked.
+
+On a sealed snapshot the digests are sealed with the same key (snapshot/seal.py).
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ from snapshot.errors import HexdigestError, OverlayDamaged, OverlayFull
 from snapshot.hexdigest import parse_digest
 from snapshot.labels import Label, LabelClass, Tier
 from snapshot.manifest import sha256_hex
+from snapshot.seal import KEY_ID_PATTERN, Seal, resealed
 
 #: Of each kind. Beyond it, the supplier is to correct the list, and one compiles.
 MAX_ENTRIES: Final = 10_000
@@ -72,8 +75,13 @@ class _OfDigest(_Signed):
         return name
 
     def raw(self) -> bytes:
-        """Give the digest's bytes. Raises HexdigestError."""
+        """Give the digest's bytes, as they stand here. Raises HexdigestError."""
         return parse_digest(self.digest, ALGORITHMS[self.algorithm])
+
+    def resealed(self, old: Seal | None, new: Seal | None) -> Self:
+        """Give the same with the digest sealed by another key, or by none."""
+        _, digest = resealed((ALGORITHMS[self.algorithm], self.raw()), old, new)
+        return self.model_copy(update={"digest": digest.hex()})
 
 
 class Suppression(_OfDigest):
@@ -95,10 +103,14 @@ class Addition(_OfDigest):
 
 
 class Overlay(_Part):
-    """One version, whole. `previous_sha256` is that of the file of the version before, None for the first."""
+    """One version, whole. `previous_sha256` is that of the file of the version before, None for the first.
+
+    `seal_key_id` is that of the snapshots it goes with, None where they are not sealed.
+    """
 
     version: int = Field(ge=0)
     previous_sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
+    seal_key_id: str | None = Field(default=None, pattern=KEY_ID_PATTERN)
     approvals: tuple[Approval, ...] = Field(default=(), strict=False)
     suppressions: tuple[Suppression, ...] = Field(default=(), strict=False)
     additions: tuple[Addition, ...] = Field(default=(), strict=False)
@@ -153,6 +165,14 @@ class Overlay(_Part):
     def with_additions_changed(self, change: Callable[[Addition], Addition]) -> Self:
         """Put something else in the place of each addition."""
         return self._with(additions=tuple(change(each) for each in self.additions))
+
+    def resealed(self, old: Seal | None, new: Seal | None) -> Self:
+        """Seal the digests with another key, or with none. `old` is the key that they are sealed with."""
+        return self._with(
+            seal_key_id=None if new is None else new.key_id,
+            suppressions=tuple(each.resealed(old, new) for each in self.suppressions),
+            additions=tuple(each.resealed(old, new) for each in self.additions),
+        )
 
     def _with(self, **changes: object) -> Self:
         """Give a copy, with its bounds checked; the same object where nothing changes. Raises OverlayFull."""

@@ -29,13 +29,15 @@ from snapshot.errors import (
     DamageError,
     HistoryDamaged,
     NoStore,
+    SealKeyWrong,
+    SnapshotError,
     SnapshotMissing,
     StoreError,
     StoreLocked,
     StoreUnusable,
     wrapped_os_errors,
 )
-from snapshot.manifest import MANIFEST, ListFacts, Manifest, sha256_hex
+from snapshot.manifest import MANIFEST, ListFacts, Manifest, read_manifest, sha256_hex
 from snapshot.overlay import Overlay
 from snapshot.reader import check_files, read_trusted_manifest
 from snapshot.signing import SigningKey
@@ -205,20 +207,31 @@ class Publisher:
         dropped_lists: Sequence[str] = (), change: OverlayChange = lambda overlay: overlay,
     ) -> tuple[Current, tuple[str, ...]]:  # fmt: skip
         """Swap CURRENT, with the overlay that is in force now, and remove what is no longer retained."""
-        retained = self._retained(manifest.snapshot_id)
+        retained = self._retained(manifest)
         snapshot = SnapshotFacts(
             manifest.snapshot_id, manifest_sha256, manifest.entries, lists, retained, dropped_lists
         )
         with swapping(self._store, self._signing_key) as swap:
-            current = swap.commit(action, snapshot, change(swap.overlay), by=by, reason=reason, details=details)
+            overlay = change(swap.overlay)
+            if overlay.seal_key_id != manifest.seal_key_id:
+                raise SealKeyWrong(
+                    f"{self._store.snapshot_dir(manifest.snapshot_id)}: is sealed otherwise than the overlay in force, "
+                    "whose suppressions would not hold. Compile its lists again. Nothing was changed."
+                )
+            current = swap.commit(action, snapshot, overlay, by=by, reason=reason, details=details)
+            swap.remove_overlays_sealed_otherwise(manifest.seal_key_id)
         return current, self._prune(retained)
 
-    def _retained(self, snapshot_id: str) -> list[str]:
+    def _retained(self, manifest: Manifest) -> list[str]:
         """Give the snapshots to keep, newest first: this one and those live before it.
 
-        With a history that cannot be followed, everything stays: better too much than the one that is needed.
+        With a history that cannot be followed, everything stays: better too much than the one that is needed. But in a
+        sealed store nothing stays that is not sealed, or with another key: whoever sealed it wants it not to be found.
         """
+        snapshot_id = manifest.snapshot_id
         present = {path.name for path in self._store.snapshots.iterdir()}
+        if manifest.seal_key_id is not None:
+            present = {name for name in present if not self._is_sealed_otherwise(name, manifest.seal_key_id)}
         try:
             history = self._store.history()
             # Where the history was begun anew, its first entry has what was kept from before.
@@ -228,6 +241,13 @@ class Publisher:
         except StoreError:
             return [snapshot_id, *sorted(present - {snapshot_id})]
         return [name for name in dict.fromkeys(order) if name in present][:RETAINED]
+
+    def _is_sealed_otherwise(self, snapshot_id: str, seal_key_id: str) -> bool:
+        try:
+            manifest, _ = read_manifest(self._store.snapshot_dir(snapshot_id))
+        except SnapshotError:  # of no use to us, and it may be to whoever steals it
+            return True
+        return manifest.seal_key_id != seal_key_id
 
     def _prune(self, retained: Sequence[str]) -> tuple[str, ...]:
         """Remove the snapshots that are not retained; processes that have one mapped keep their copy.

@@ -25,11 +25,9 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import os
 import re
-import stat
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Final, Self
 
@@ -45,18 +43,13 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from snapshot.errors import KeyUnusable, SignatureMissing, SignatureWrong
+from snapshot.key_files import PRIVATE_MODE, PUBLIC_MODE, read_private, read_public, written
 from snapshot.store import Current
 
 _PREFIX: Final = b"hashwacht CURRENT v1\n"
 _MARKS: Final = (b"-----BEGIN", b"-----END")
 _PEM: Final = re.compile(rb"-----BEGIN [A-Z ]+-----.*?-----END [A-Z ]+-----", re.DOTALL)
-#: Others may not even read a private key.
-_LOOSE: Final = stat.S_IRWXG | stat.S_IRWXO
 _KEY_ID_DIGITS: Final = 16
-_PRIVATE_MODE: Final = 0o600
-_PUBLIC_MODE: Final = 0o644
-#: A key file is some hundred bytes.
-_MAX_FILE_BYTES: Final = 64 * 1024
 
 
 def signed_bytes(current: Current) -> bytes:
@@ -79,14 +72,8 @@ class SigningKey:
     @classmethod
     def load(cls, path: Path) -> Self:
         """Read a private key in PEM. Raises KeyUnusable, also when others than its owner have access to the file."""
-        raw, mode = _read(path)
-        if mode & _LOOSE:
-            raise KeyUnusable(
-                f"{path}: others have access to this private key (mode {stat.S_IMODE(mode):04o}); chmod 600 it, and "
-                "replace it if they may have read it"
-            )
         try:
-            key = load_pem_private_key(raw, password=None)
+            key = load_pem_private_key(read_private(path), password=None)
         except (ValueError, TypeError, UnsupportedAlgorithm) as error:
             raise KeyUnusable(f"{path}: is no private key in PEM without a password: {error}") from None
         if not isinstance(key, Ed25519PrivateKey):
@@ -112,7 +99,7 @@ class TrustedKeys:
     @classmethod
     def load(cls, path: Path) -> Self:
         """Read public keys in PEM, one or more. Raises KeyUnusable."""
-        raw, _ = _read(path)
+        raw = read_public(path)
         keys: dict[str, Ed25519PublicKey] = {}
         blocks = _PEM.findall(raw)
         if any(raw.count(mark) != len(blocks) for mark in _MARKS):
@@ -154,48 +141,9 @@ def new_key(path: Path) -> str:
 
     Neither file may exist. Raises KeyUnusable; then neither was written.
     """
-    if not path.name:
-        raise KeyUnusable(f"{path}: is no name of a file")
     key = Ed25519PrivateKey.generate()
     private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     public = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
-    with _written(path, private, _PRIVATE_MODE), _written(path.with_name(f"{path.name}.pub"), public, _PUBLIC_MODE):
+    with written(path, private, PRIVATE_MODE), written(path.with_name(f"{path.name}.pub"), public, PUBLIC_MODE):
         pass
     return key_id_of(key.public_key())
-
-
-@contextmanager
-def _written(path: Path, content: bytes, mode: int) -> Iterator[None]:
-    """Write a new file, and take it away again if the block, or writing itself, fails."""
-    try:
-        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
-    except FileExistsError:
-        raise KeyUnusable(f"{path}: is there already; a key is never overwritten") from None
-    except OSError as error:
-        raise KeyUnusable(f"{path}: cannot be written: {error.strerror}") from None
-    try:
-        try:
-            with os.fdopen(fd, "wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(fd)
-        except OSError as error:
-            raise KeyUnusable(f"{path}: cannot be written: {error.strerror}") from None
-        yield
-    except BaseException:
-        with suppress(OSError):  # what is left is half a pair, and the next attempt names it
-            path.unlink()
-        raise
-
-
-def _read(path: Path) -> tuple[bytes, int]:
-    """Give a key file's bytes and mode."""
-    try:
-        with path.open("rb") as file:
-            mode = os.fstat(file.fileno()).st_mode
-            raw = file.read(_MAX_FILE_BYTES + 1)
-    except OSError as error:
-        raise KeyUnusable(f"{path}: cannot be read: {error.strerror}") from None
-    if len(raw) > _MAX_FILE_BYTES:
-        raise KeyUnusable(f"{path}: is longer than {_MAX_FILE_BYTES:,} bytes, so it is no file of keys")
-    return raw, mode

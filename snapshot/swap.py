@@ -47,6 +47,8 @@ _PATIENCE_SECONDS: Final = 5.0
 _POLL_SECONDS: Final = 0.01
 #: What may take as long as reading every entry of the history does; others link to the last one unseen.
 _READS_HISTORY: Final = ("compile", "rollback", "sign")
+#: Of an overlay's file, up to where it says how it is sealed.
+_OVERLAY_HEAD_BYTES: Final = 256
 #: Overlay files that stay. The history tells of every change; the files are for looking at the last ones.
 _RETAINED_OVERLAYS: Final = 100
 
@@ -169,6 +171,18 @@ class Swap:
                 with suppress(OSError):  # an old one more does no harm
                     store.overlay_file(old).unlink(missing_ok=True)
         return overlay
+
+    def remove_overlays_sealed_otherwise(self, seal_key_id: str | None) -> None:
+        """Remove the overlays that are not sealed as the store is now; in a store that is not sealed none."""
+        if seal_key_id is None:
+            return
+        for version in self._store.overlay_versions():
+            path = self._store.overlay_file(version)
+            with suppress(OSError):  # what is live is live; the next compile tries again
+                with path.open("rb") as file:
+                    head = file.read(_OVERLAY_HEAD_BYTES)
+                if f'"seal_key_id": "{seal_key_id}"'.encode() not in head:
+                    path.unlink()
 
 
 def require_signable(store: Store, current: Current | None, key: SigningKey | None) -> None:

@@ -13,7 +13,14 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from snapshot.errors import CurrentDamaged, SnapshotError, SnapshotMissing, StoreUnusable, UnexpectedFile
+from snapshot.errors import (
+    CurrentDamaged,
+    SealKeyWrong,
+    SnapshotError,
+    SnapshotMissing,
+    StoreUnusable,
+    UnexpectedFile,
+)
 from snapshot.manifest import Manifest
 from snapshot.reader import Snapshot, check_files, read_trusted_manifest
 from snapshot.store import Current, HistoryEntry, Store
@@ -98,9 +105,14 @@ def _check_current(store: Store, report: VerifyReport) -> Current | None:
         return None
     report.generation, report.snapshot_id = current.generation, current.snapshot_id
     try:
-        store.overlay(current.overlay_version, current.overlay_sha256)
+        overlay = store.overlay(current.overlay_version, current.overlay_sha256)
     except SnapshotError as error:
         report.damage.append(error)
+        return current
+    with suppress(SnapshotError):  # a damaged manifest is named with its snapshot
+        if read_trusted_manifest(store.live_dir(current), current.manifest_sha256).seal_key_id != overlay.seal_key_id:
+            path = store.overlay_file(overlay.version)
+            report.damage.append(SealKeyWrong(f"{path}: is sealed otherwise than the snapshot that CURRENT puts it on"))
     return current
 
 

@@ -12,7 +12,8 @@
 The snapshot_id is the SHA-256 of what is in it, in canonical order, so the same entries give the same id
 whatever the order of files and lines, the memory limit or the number of repeats:
 
-    "hashwacht snapshot", format_version, false-positive rate (as its shortest decimal), width of label-set ids
+    "hashwacht snapshot", format_version, false-positive rate (as its shortest decimal), width of label-set ids,
+    and if the digests are sealed "seal" with the key's check value
     per algorithm with entries, in the order of snapshot/algorithms.py: name, its records, their number
     per algorithm with known-good digests: name, their number, the SHA-256 of their filter
     per algorithm with references: name, the rows of its references, their number
@@ -87,10 +88,14 @@ if TYPE_CHECKING:
 class SnapshotWriter:
     """Builds the files of one snapshot in an empty directory; see the module's docstring for the order of calls."""
 
-    def __init__(self, directory: Path, *, false_positive_rate: float, label_set_id_bytes: Literal[2, 4]) -> None:
+    def __init__(
+        self, directory: Path, *, false_positive_rate: float, label_set_id_bytes: Literal[2, 4],
+        seal_key_id: str | None = None,
+    ) -> None:  # fmt: skip
         self._directory = directory
         self._rate = false_positive_rate
         self._id_bytes: Literal[2, 4] = label_set_id_bytes
+        self._seal_key_id = seal_key_id
         self._entries_file = directory / ENTRIES
         self._algorithms: dict[str, AlgorithmFacts] = {}
         self._puts = 0
@@ -101,6 +106,8 @@ class SnapshotWriter:
         self._hash.update(
             f"hashwacht snapshot\n{FORMAT_VERSION}\n{false_positive_rate!r}\n{label_set_id_bytes}\n".encode()
         )
+        if seal_key_id is not None:
+            self._hash.update(f"seal {seal_key_id}\n".encode())
         self._algorithm: Algorithm | None = None
         self._known_good: dict[str, KnownGoodFacts] = {}
         self._references: tuple[str, _Blocks] | None = None
@@ -306,6 +313,7 @@ class SnapshotWriter:
                 label_set_id_bytes=self._id_bytes,
                 label_sets=self._label_set_count + len(self._shared_sets),
                 false_positive_rate=self._rate,
+                seal_key_id=self._seal_key_id,
                 merged=merged,
                 algorithms={
                     name: facts.model_copy(update={"references": self._reference_counts.get(name, 0)})

@@ -17,6 +17,7 @@ from loader.readers.base import ReadOptions
 from snapshot.algorithms import PHOTODNA
 from snapshot.labels import Tier
 from snapshot.manifest import MANIFEST, sha256_hex
+from snapshot.seal import NO_SEAL_KEYS, Seal, SealKeys
 
 HERE = Path(__file__).parent
 LISTS = HERE / "lists"
@@ -50,17 +51,23 @@ class Golden(NamedTuple):
     name: str
     lists: list[ListInput]
     false_positive_rate: float
+    seal: Seal | None = None
 
 
 GOLDEN = [
     Golden("short-ids", lists_of("police", "hotline", "vectors"), 0.001),
     Golden("long-ids", lists_of("police", "hotline", "vectors", "cases", "constant", "harmless"), 0.01),
+    Golden("sealed", lists_of("police", "hotline", "vectors"), 0.001, Seal(bytes(range(32)))),
 ]
 
 
 def compile_golden(golden: Golden, store: Path) -> dict[str, bytes]:
     """Compile into a new store; give the snapshot's files by name."""
-    request = BuildRequest(store, golden.lists, by="golden", false_positive_rate=golden.false_positive_rate)
+    seal = golden.seal
+    request = BuildRequest(
+        store, golden.lists, by="golden", false_positive_rate=golden.false_positive_rate,
+        seal_keys=NO_SEAL_KEYS if seal is None else SealKeys({seal.key_id: seal}),
+    )  # fmt: skip
     snapshot_id = build(request).published.manifest.snapshot_id
     files = {path.name: path.read_bytes() for path in (store / "snapshots" / snapshot_id).iterdir()}
     return files | {MANIFEST: without_time(files[MANIFEST])}

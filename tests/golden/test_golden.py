@@ -22,6 +22,7 @@ from snapshot.bloom import MappedFilter
 from snapshot.labels import MAX_REFERENCES_PER_CLASS, Label, LabelSet, Tier, label_set
 from snapshot.manifest import ENTRIES, FORMAT_VERSION, MANIFEST, known_good_file, parse_manifest, sha256_hex
 from snapshot.reader import Snapshot, check_files
+from snapshot.seal import resealed
 from tests.golden.regenerate import GOLDEN, HERE, LISTS, Golden, compile_golden, from_text, to_text
 
 REMEDY = """{name}: {file} is not what was committed, so a snapshot written by an older hashwacht may be misread.
@@ -72,6 +73,11 @@ def content_of(snapshot: Snapshot) -> dict[Digest, LabelSet]:
         for name, table in snapshot.tables.items()
         for digest, number in table.records()
     }
+
+
+def stored(golden: Golden, digest: Digest) -> Digest:
+    """Give a digest as a golden snapshot has it."""
+    return digest[0], resealed((ALGORITHMS[digest[0]], digest[1]), None, golden.seal)[1]
 
 
 def references_in(snapshot: Snapshot) -> dict[str, list[bytes]]:
@@ -156,12 +162,13 @@ def from_lists(golden: Golden, *, guard: bool = True) -> dict[Digest, list[Label
 
 @every_golden
 def test_the_reader_finds_everything_in_the_committed_bytes(golden: Golden, rng: random.Random, opened) -> None:
-    expected = {digest: label_set(labels) for digest, labels in from_lists(golden).items()}
+    expected = {stored(golden, digest): label_set(labels) for digest, labels in from_lists(golden).items()}
     assert {name for name, _ in expected} == set(ALGORITHMS)
     snapshot = opened("old", committed(golden))
     check_files(snapshot.directory, snapshot.manifest)
     snapshot.check_canary()
-    assert snapshot.manifest.label_set_id_bytes == {"short-ids": 2, "long-ids": 4}[golden.name]
+    assert snapshot.manifest.label_set_id_bytes == {"short-ids": 2, "long-ids": 4, "sealed": 2}[golden.name]
+    assert snapshot.manifest.seal_key_id == (None if golden.seal is None else golden.seal.key_id)
     assert all(facts.blocks > 1 for facts in snapshot.manifest.algorithms.values())
     assert content_of(snapshot) == expected
     for name, table in snapshot.tables.items():
@@ -201,14 +208,14 @@ def test_the_known_good_filters_know_what_is_known_good(golden: Golden, rng: ran
     snapshot = opened("old", committed(golden))
     assert {name for name, _ in known_good} == snapshot.manifest.known_good.keys()
     for name, facts in snapshot.manifest.known_good.items():
-        members = [digest for of, digest in known_good if of == name]
+        members = [stored(golden, digest)[1] for digest in known_good if digest[0] == name]
         bloom = MappedFilter(snapshot.directory / known_good_file(name), ALGORITHMS[name])
         assert (bloom.count, bloom.false_positive_rate) == (len(members), 1e-5)
         assert facts.digests == len(members)
         assert bloom.probe(b"".join(members)) == list(range(len(members)))
         strangers = [rng.randbytes(ALGORITHMS[name].digest_bytes) for _ in range(1000)]
         assert len(bloom.probe(b"".join(strangers))) <= 2
-        assert not any(digest in bloom for of, digest in from_lists(golden) if of == name)
+        assert not any(stored(golden, digest)[1] in bloom for digest in from_lists(golden) if digest[0] == name)
     all_labels = from_lists(golden, guard=False)
     guarded = Counter(list_id for d in known_good for list_id in {label.list_id for label in all_labels.get(d, ())})
     assert {facts.list_id: facts.guarded for facts in snapshot.manifest.lists if facts.guarded} == guarded

@@ -45,7 +45,8 @@ def manifest_of(
     """Give a manifest of these lists, as far as the gate looks into it."""
     return Manifest(
         format_version=FORMAT_VERSION, snapshot_id=name * 64, created_at=datetime.now(UTC), page_size=4096,
-        label_set_id_bytes=4, label_sets=1, false_positive_rate=0.001, merged=0, algorithms={}, known_good={}, files={},
+        label_set_id_bytes=4, label_sets=1, false_positive_rate=0.001, seal_key_id=None, merged=0, algorithms={},
+        known_good={}, files={},
         classes=[ClassFacts(**c._asdict(), entries={}, most_references=most) for c, most in references.items()],
         lists=[
             ListFacts(list_id=each, files=1, lines=1, digests=1, refused=0, guarded=guarded.get(each, 0))

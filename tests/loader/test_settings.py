@@ -18,13 +18,15 @@ def _no_variables_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_defaults() -> None:
     assert LoaderSettings().model_dump() == {
-        "memory_mib": 1024, "false_positive_rate": 0.001, "signing_key": None, "max_bad_share": None,
+        "memory_mib": 1024, "false_positive_rate": 0.001, "signing_key": None, "seal_key": None,
+        "max_bad_share": None,
     }  # fmt: skip
 
 
 def test_every_setting_is_read_from_its_variable(monkeypatch: pytest.MonkeyPatch) -> None:
     values = {
-        "memory_mib": 64, "false_positive_rate": 1e-6, "signing_key": Path("/keys/signing"), "max_bad_share": 0.5,
+        "memory_mib": 64, "false_positive_rate": 1e-6, "signing_key": Path("/keys/signing"),
+        "seal_key": Path("/keys/seal"), "max_bad_share": 0.5,
     }  # fmt: skip
     assert values.keys() == LoaderSettings.model_fields.keys()
     for name, value in values.items():

@@ -7,8 +7,9 @@ is shown.
 from __future__ import annotations
 
 import random
+import secrets
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from service.view import View
 from snapshot.algorithms import ALGORITHMS
 from snapshot.labels import Tier
 from snapshot.reader import Snapshot
+from snapshot.seal import NO_SEAL_KEYS, Seal, SealKeys, resealed
 from snapshot.store import Store
 from tests.properties import hostile
 from tests.properties.plain import LIMIT, SIZES, Label, PlainMatcher, Refused
@@ -37,6 +39,10 @@ class Served:
     view: View
     plain: PlainMatcher
     listed: dict[str, dict[bytes, set[Label]]] = field(repr=False)
+
+    def stored(self, name: str, digests: Iterable[bytes]) -> list[bytes]:
+        """Give digests as the snapshot has them."""
+        return [resealed((ALGORITHMS[name], digest), None, self.view.seal)[1] for digest in digests]
 
     def members(self, name: str) -> list[bytes]:
         return list(self.listed.get(name) or hostile.clusters(random.Random(0), SIZES[name], 10))
@@ -71,14 +77,16 @@ def write_lists(directory: Path, *, references: bool) -> tuple[list[ListInput], 
     return lists, listed
 
 
-def serve(directory: Path, *, references: bool, false_positive_rate: float) -> Iterator[Served]:
+def serve(directory: Path, *, references: bool, false_positive_rate: float, sealed: bool) -> Iterator[Served]:
     """Compile the lists as operators do, and open what has come of them as serving does."""
     lists, listed = write_lists(directory, references=references)
     store = Store(directory / "store")
     approved = [item.list_id for item in lists]
+    seal = Seal(secrets.token_bytes(32)) if sealed else None
     request = BuildRequest(
-        store.path, lists, by="tests", false_positive_rate=false_positive_rate, approve_lists=approved
-    )
+        store.path, lists, by="tests", false_positive_rate=false_positive_rate, approve_lists=approved,
+        seal_keys=NO_SEAL_KEYS if seal is None else SealKeys({seal.key_id: seal}),
+    )  # fmt: skip
     build(request)
     current = store.current()
     with Snapshot.open(store.live_dir(current), current.manifest_sha256) as snapshot:
@@ -87,7 +95,7 @@ def serve(directory: Path, *, references: bool, false_positive_rate: float) -> I
         }
         assert snapshot.manifest.label_set_id_bytes == (4 if references else 2)
         overlay = store.overlay(current.overlay_version, current.overlay_sha256)
-        yield Served(View(current, snapshot, overlay), PlainMatcher(snapshot.snapshot_id, listed), listed)
+        yield Served(View(current, snapshot, overlay, seal), PlainMatcher(snapshot.snapshot_id, listed), listed)
 
 
 @dataclass(frozen=True)

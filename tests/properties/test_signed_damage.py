@@ -1,4 +1,4 @@
-"""10,000 random damages to a signed store, each opened as a worker's watch does: refused, or of no effect at all.
+"""10,000 random damages to a signed, sealed store, opened as a worker's watch does: refused, or of no effect at all.
 
 Of no effect is what leaves the very content that was signed: CURRENT spelt otherwise, or a cut-off line end. Everything
 else must be refused with an error that has a name, whoever did it: a disk that flips bits, or somebody who exchanges
@@ -28,6 +28,7 @@ from snapshot.labels import Tier
 from snapshot.manifest import MANIFEST, sha256_hex
 from snapshot.overlay import Overlay
 from snapshot.reader import check_files, read_trusted_manifest
+from snapshot.seal import SealKeys, new_seal_key
 from snapshot.signing import SigningKey, new_key
 from snapshot.store import Current, Store, parse_current
 from tests import listfiles
@@ -42,6 +43,7 @@ class Signed(NamedTuple):
 
     store: Store
     trust: Trust
+    seal_keys: SealKeys
     live: Current
     overlay: Overlay
     currents: list[bytes]
@@ -54,7 +56,8 @@ def signed(tmp_path_factory: pytest.TempPathFactory) -> Signed:
     """Three snapshots of two algorithms, each with a later overlay than the one before; the last generation is live."""
     directory = tmp_path_factory.mktemp("signed")
     new_key(directory / "key")
-    key = SigningKey.load(directory / "key")
+    new_seal_key(directory / "seal")
+    key, seal_keys = SigningKey.load(directory / "key"), SealKeys.load(directory / "seal")
     store = Store(directory / "store")
     currents, overlays = [], []
 
@@ -72,13 +75,14 @@ def signed(tmp_path_factory: pytest.TempPathFactory) -> Signed:
         ]
         path = listfiles.write(directory / "list.csv", listfiles.csv_lines(["md5", "sha256", "reference"], rows))
         lists = [ListInput("list", Tier.ILLEGAL, [str(path)])]
-        build(
-            BuildRequest(store.path, lists, by="tests", approve_lists=["list"], accept_diff="a test"), signing_key=key
+        request = BuildRequest(
+            store.path, lists, by="tests", approve_lists=["list"], accept_diff="a test", seal_keys=seal_keys
         )
+        build(request, signing_key=key)
         keep()
         for algorithm in (MD5, SHA256):
             digest = listfiles.random_digests(algorithm.name, 100, number)[number]
-            corrections.suppress(store, [(algorithm, digest)], BY, signing_key=key)
+            corrections.suppress(store, [(algorithm, digest)], BY, signing_key=key, seal_keys=seal_keys)
             keep()
     trust = Trust(store, directory / "key.pub", directory / "state")
     live = store.current()
@@ -88,7 +92,7 @@ def signed(tmp_path_factory: pytest.TempPathFactory) -> Signed:
     assert len(older) == 2
     overlay = store.overlay(live.overlay_version, live.overlay_sha256)
     assert currents[-1] == live.encode()
-    return Signed(store, trust, live, overlay, currents[:-1], overlays[:-1], older)
+    return Signed(store, trust, seal_keys, live, overlay, currents[:-1], overlays[:-1], older)
 
 
 def opened(signed: Signed) -> tuple[Current, Overlay]:
@@ -98,7 +102,10 @@ def opened(signed: Signed) -> tuple[Current, Overlay]:
     signed.trust.require(current)
     overlay = store.overlay(current.overlay_version, current.overlay_sha256)
     directory = store.live_dir(current)
-    check_files(directory, read_trusted_manifest(directory, current.manifest_sha256))
+    manifest = read_trusted_manifest(directory, current.manifest_sha256)
+    if overlay.seal_key_id != manifest.seal_key_id or signed.seal_keys.of(manifest.seal_key_id, directory) is None:
+        raise AssertionError("sealed otherwise, and nobody noticed before")
+    check_files(directory, manifest)
     return current, overlay
 
 
@@ -315,8 +322,9 @@ def test_10_000_random_damages(signed: Signed, rng: random.Random, capsys: pytes
             put(path, whole[path])
     with capsys.disabled():
         print(  # noqa: T201
-            f"\n{DAMAGES:,} damages of a signed store: {seen['refused']:,} refused, {seen['taken']:,} of no effect, "
-            f"{seen['crashed']} crashes; {', '.join(f'{n:,} {reason}' for reason, n in reasons.most_common())}"
+            f"\n{DAMAGES:,} damages of a signed, sealed store: {seen['refused']:,} refused, "
+            f"{seen['taken']:,} of no effect, {seen['crashed']} crashes; "
+            f"{', '.join(f'{n:,} {reason}' for reason, n in reasons.most_common())}"
         )
     assert not wrong, "\n".join(wrong[:20])
     assert seen["crashed"] == 0

@@ -33,13 +33,13 @@ every_list = pytest.mark.parametrize("name", LISTED_COUNTS)
 @pytest.fixture(scope="module")
 def usual(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """A snapshot as operators compile it, with references and so with label-set ids of four bytes."""
-    yield from serve(tmp_path_factory.mktemp("usual"), references=True, false_positive_rate=0.001)
+    yield from serve(tmp_path_factory.mktemp("usual"), references=True, false_positive_rate=0.001, sealed=False)
 
 
 @pytest.fixture(scope="module")
 def leaky(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """One whose filters let nearly all pass, so that the store must say no; its label-set ids have two bytes."""
-    yield from serve(tmp_path_factory.mktemp("leaky"), references=False, false_positive_rate=0.9)
+    yield from serve(tmp_path_factory.mktemp("leaky"), references=False, false_positive_rate=0.9, sealed=True)
 
 
 @pytest.fixture(params=["usual", "leaky"])
@@ -114,8 +114,9 @@ def test_every_member_and_every_hostile_digest(name: str, rng: random.Random, se
 def test_the_store_alone(name: str, rng: random.Random, served: Served) -> None:
     """Without the filter in front, which would hide most of what the store might take for another."""
     table, snapshot = served.view.tables[name], served.view.snapshot
-    for digest in hostile_digests(rng, served, name, 20_000):
-        number = table.find(digest)
+    digests = list(hostile_digests(rng, served, name, 20_000))
+    for digest, stored in zip(digests, served.stored(name, digests), strict=True):
+        number = table.find(stored)
         found = None if number is None else [tuple(label) for label in snapshot.labels(number)]
         expected = served.listed[name].get(digest)
         assert found == (expected and in_order(expected)), digest.hex()
@@ -124,8 +125,8 @@ def test_the_store_alone(name: str, rng: random.Random, served: Served) -> None:
 @every_list
 def test_the_filter_alone(name: str, rng: random.Random, served: Served) -> None:
     """The mapped filter in batches of any size, the library's own class, and the set of what is listed."""
-    size, members = SIZES[name], set(served.members(name))
-    digests = [*members, *hostile_digests(rng, served, name, len(members) // 2)]
+    size, members = SIZES[name], set(served.stored(name, served.members(name)))
+    digests = [*members, *served.stored(name, hostile_digests(rng, served, name, len(members) // 2))]
     rng.shuffle(digests)
     with (served.view.snapshot.directory / filter_file(name)).open("rb") as file:
         library = DigestFilter.fromfile(file)

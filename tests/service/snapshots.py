@@ -18,6 +18,7 @@ from snapshot.algorithms import ALGORITHMS
 from snapshot.labels import Label, LabelSet, Tier, label_set
 from snapshot.manifest import ClassFacts, ListFacts, read_manifest
 from snapshot.overlay import Approval, Overlay
+from snapshot.seal import Seal, resealed
 from snapshot.store import Current
 from snapshot.writer import SnapshotWriter
 
@@ -79,10 +80,16 @@ class MadeSnapshot:
     snapshot_id: str
     manifest_sha256: str
     entries: Entries = field(repr=False)
+    seal: Seal | None = None
 
     @property
     def directory(self) -> Path:
         return self.store / "snapshots" / self.snapshot_id
+
+    @property
+    def overlay(self) -> Overlay:
+        """The overlay it goes live with: everything is approved."""
+        return ALL_APPROVED.resealed(None, self.seal)
 
     def current(self, generation: int, **changes: object) -> Current:
         fields = {
@@ -90,7 +97,7 @@ class MadeSnapshot:
             "snapshot_id": self.snapshot_id,
             "manifest_sha256": self.manifest_sha256,
             "overlay_version": ALL_APPROVED.version,
-            "overlay_sha256": ALL_APPROVED.sha256,
+            "overlay_sha256": self.overlay.sha256,
             "issued_at": datetime.now(UTC),
             "by": "test",
         }
@@ -107,10 +114,15 @@ def write_current(store: Path, raw: bytes) -> None:
     new.replace(store / "CURRENT")
 
 
-def write_snapshot(store: Path, entries: Entries, *, false_positive_rate: float = 0.001) -> MadeSnapshot:
+def write_snapshot(
+    store: Path, entries: Entries, *, false_positive_rate: float = 0.001, seal: Seal | None = None
+) -> MadeSnapshot:
     """Write a snapshot into `store`, not yet live."""
     work = store / "tmp" / secrets.token_hex(8)
-    with SnapshotWriter(work, false_positive_rate=false_positive_rate, label_set_id_bytes=ID_BYTES) as writer:
+    with SnapshotWriter(
+        work, false_positive_rate=false_positive_rate, label_set_id_bytes=ID_BYTES,
+        seal_key_id=None if seal is None else seal.key_id,
+    ) as writer:  # fmt: skip
         ids: dict[LabelSet, int] = {}
         classes: dict[tuple[str, str, Tier], dict[str, int]] = {}
         for name, algorithm in ALGORITHMS.items():
@@ -118,7 +130,8 @@ def write_snapshot(store: Path, entries: Entries, *, false_positive_rate: float 
                 continue
             writer.begin(algorithm)
             records = []
-            for digest, label_set_of_digest in sorted(entries[name].items()):
+            stored = {resealed((algorithm, digest), None, seal)[1]: each for digest, each in entries[name].items()}
+            for digest, label_set_of_digest in sorted(stored.items()):
                 if any(label.reference is not None for label in label_set_of_digest):
                     label_set_id = writer.add_own_label_set(label_set_of_digest)
                 else:
@@ -141,15 +154,15 @@ def write_snapshot(store: Path, entries: Entries, *, false_positive_rate: float 
             merged=0,
         )
     (store / "overlays").mkdir(exist_ok=True)
-    (store / "overlays" / "1.json").write_bytes(ALL_APPROVED.encode())
-    made = MadeSnapshot(store, manifest.snapshot_id, read_manifest(work)[1], entries)
+    made = MadeSnapshot(store, manifest.snapshot_id, read_manifest(work)[1], entries, seal)
+    (store / "overlays" / "1.json").write_bytes(made.overlay.encode())
     made.directory.parent.mkdir(parents=True, exist_ok=True)
     work.rename(made.directory)
     return made
 
 
-def live_store(store: Path, entries: Entries, generation: int = 1) -> MadeSnapshot:
+def live_store(store: Path, entries: Entries, generation: int = 1, seal: Seal | None = None) -> MadeSnapshot:
     """Write a snapshot and make it live."""
-    made = write_snapshot(store, entries)
+    made = write_snapshot(store, entries, seal=seal)
     made.make_live(generation)
     return made

@@ -26,6 +26,7 @@ from snapshot.algorithms import ALGORITHMS, Algorithm
 from snapshot.labels import Label, LabelClass, Tier
 from snapshot.overlay import Addition, Approval, Overlay, Suppression
 from snapshot.reader import Snapshot
+from snapshot.seal import Seal
 from tests.service import reference
 from tests.service.snapshots import LABEL_SETS, MadeSnapshot, live_store, random_entries
 
@@ -45,16 +46,23 @@ class Opened(NamedTuple):
     snapshot: Snapshot
 
 
-@pytest.fixture(scope="module")
-def opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Opened]]:
+@pytest.fixture(scope="module", params=["plain", "sealed"])
+def opened(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[list[Opened]]:
     """Snapshots of different algorithms; the last is loaded with nothing but sha1."""
+    seal = Seal(random.randbytes(32)) if request.param == "sealed" else None
     with ExitStack() as stack:
         found = []
         for names in (tuple(ALGORITHMS), ("md5", "sha1", "sha256", "photodna"), ("md5", "photodna"), ("sha1",)):
-            made = live_store(tmp_path_factory.mktemp("store"), random_entries(60, names))
+            made = live_store(tmp_path_factory.mktemp("store"), random_entries(60, names), seal=seal)
             snapshot = stack.enter_context(Snapshot.open(made.directory, made.manifest_sha256))
             found.append(Opened(made, snapshot))
         yield found
+
+
+def view_of(opened: Opened, overlay: Overlay) -> View:
+    """Put an overlay, whose digests are given as they are, on a snapshot."""
+    seal, current = opened.made.seal, opened.made.current(1, overlay_version=overlay.version)
+    return View(current, opened.snapshot, overlay.resealed(None, seal), seal)
 
 
 class Case:
@@ -92,7 +100,7 @@ class Case:
         for name, raw, label in additions:
             self.added.setdefault((name, raw), []).append(label)
         self.on = {(each.list_id, each.category, each.tier.value) for each in self.overlay.approvals}
-        self.view = View(opened.made.current(1, overlay_version=self.overlay.version), opened.snapshot, self.overlay)
+        self.view = view_of(opened, self.overlay)
         for name in ALGORITHMS:
             special = [raw for of, raw in sorted({*self.suppressed, *self.added}) if of == name]
             # A digest that begins like an addition falls into the same slot of what is asked first.
@@ -311,7 +319,7 @@ def on(whole: Opened, name: str) -> bytes:
 def with_overlay(whole: Opened, **parts: Any) -> View:
     approvals = tuple(Approval(**each._asdict(), **SIGNED) for each in CLASSES)
     overlay = Overlay(version=5, **{"approvals": approvals, **parts})
-    return View(whole.made.current(1, overlay_version=5), whole.snapshot, overlay)
+    return view_of(whole, overlay)
 
 
 def suppression(name: str, raw: bytes) -> Suppression:

@@ -7,6 +7,7 @@ import pytest
 from service.cli import serve
 from service.errors import BadSettings
 from service.settings import ServiceSettings, load_settings, option_of
+from snapshot.seal import new_seal_key
 from snapshot.signing import new_key
 
 
@@ -26,11 +27,12 @@ def test_options_beat_variables_beat_defaults(tmp_path: Path, monkeypatch: pytes
 
 def test_the_environment_carries_all_of_it_to_the_workers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     new_key(tmp_path / "key")
+    new_seal_key(tmp_path / "seal")
     trusted = tmp_path / "key.pub"
     options = {
         "store": tmp_path / "a b", "host": "::1", "port": 7, "workers": 2, "max_digests": 3, "max_body_bytes": 2000,
         "max_header_bytes": 3000, "request_timeout_seconds": 1.5, "state_dir": tmp_path / "s", "log_level": "debug",
-        "log_format": "json", "insecure_open": True, "trusted_keys": trusted,
+        "log_format": "json", "insecure_open": True, "trusted_keys": trusted, "seal_key": tmp_path / "seal",
     }  # fmt: skip
     assert set(options) == set(ServiceSettings.model_fields)
     settings = load_settings(options)
@@ -48,8 +50,11 @@ def test_a_relative_store_is_the_same_for_workers_elsewhere(tmp_path: Path, monk
 def test_a_file_without_keys_is_refused_before_anything_is_served(content: bytes | None, tmp_path: Path) -> None:
     if content is not None:
         (tmp_path / "keys").write_bytes(content)
+        (tmp_path / "keys").chmod(0o600)
     with pytest.raises(BadSettings, match=r"--trusted-keys or HASHWACHT_TRUSTED_KEYS: .*keys: "):
         load_settings({"store": tmp_path, "trusted_keys": tmp_path / "keys"})
+    with pytest.raises(BadSettings, match=r"--seal-key or HASHWACHT_SEAL_KEY: .*keys(, line 1)?: "):
+        load_settings({"store": tmp_path, "seal_key": tmp_path / "keys"})
 
 
 @pytest.mark.parametrize(

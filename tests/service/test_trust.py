@@ -32,6 +32,7 @@ from snapshot.errors import (
     StoreUnusable,
 )
 from snapshot.overlay import EMPTY
+from snapshot.seal import NO_SEAL_KEYS
 from snapshot.signing import SigningKey, new_key
 from snapshot.store import Current, Store
 from tests.service.snapshots import MadeSnapshot, live_store, random_entries, write_current, write_snapshot
@@ -332,7 +333,7 @@ def test_workers_that_note_at_the_same_time_lose_nothing(
 async def watching(store: Path, keys: Path, state: Path) -> AsyncIterator[Live]:
     live = Live()
     demanding = Trust(Store(store), keys, state)
-    watch = Watch(Store(store), live, VerifiedNotes(state), demanding, asyncio.get_running_loop())
+    watch = Watch(Store(store), live, VerifiedNotes(state), demanding, NO_SEAL_KEYS, asyncio.get_running_loop())
     watch.start()
     await asyncio.to_thread(watch.looked.wait, 5)
     try:

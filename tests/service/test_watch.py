@@ -17,6 +17,7 @@ from service.verified import VerifiedNotes
 from service.watch import Watch
 from snapshot.errors import FilterDamaged
 from snapshot.reader import Snapshot
+from snapshot.seal import NO_SEAL_KEYS
 from snapshot.store import Store
 from tests.service.snapshots import live_store, random_entries, write_current, write_snapshot
 
@@ -25,7 +26,7 @@ from tests.service.snapshots import live_store, random_entries, write_current, w
 async def watching(store: Path, state: Path) -> AsyncIterator[Live]:
     live = Live()
     trust = Trust(Store(store), None, None)
-    watch = Watch(Store(store), live, VerifiedNotes(state), trust, asyncio.get_running_loop())
+    watch = Watch(Store(store), live, VerifiedNotes(state), trust, NO_SEAL_KEYS, asyncio.get_running_loop())
     watch.start()
     await asyncio.to_thread(watch.looked.wait, 5)
     try:

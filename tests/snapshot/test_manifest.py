@@ -35,7 +35,7 @@ def manifest(rng: random.Random) -> Manifest:
     return Manifest(
         format_version=FORMAT_VERSION, snapshot_id=rng.randbytes(32).hex(),
         created_at=datetime.now(UTC).replace(microsecond=0), page_size=4096, label_set_id_bytes=2, label_sets=1,
-        false_positive_rate=0.001, merged=0, algorithms={"md5": facts, "photodna": facts},
+        false_positive_rate=0.001, seal_key_id=None, merged=0, algorithms={"md5": facts, "photodna": facts},
         known_good={"sha1": KnownGoodFacts(digests=7, filter_slices=17, filter_bits_per_slice=9)},
         classes=[ClassFacts(list_id="liste-ä", category="\u2028", tier=Tier.ILLEGAL, entries={"md5": 3})],
         lists=[ListFacts(list_id="liste-ä", files=1, lines=3, digests=3, refused=0)],

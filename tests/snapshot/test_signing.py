@@ -150,7 +150,7 @@ def test_a_full_disk_leaves_no_half_of_a_key(tmp_path: Path, nth: int, monkeypat
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         real(fd)
 
-    monkeypatch.setattr(snapshot.signing.os, "fsync", fsync)
+    monkeypatch.setattr(os, "fsync", fsync)
     with pytest.raises(KeyUnusable, match="cannot be written: No space left"):
         new_key(tmp_path / "key")
     assert len(calls) == nth
