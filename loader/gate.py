@@ -115,7 +115,10 @@ def refuse_empty(rows: int, files: Iterable[str], *, allow_empty: bool) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """A new snapshot beside the live one. `diff` is None when they hold the same, or could not be compared."""
+    """A new snapshot beside the live one. `diff` is None when they hold the same, or could not be compared.
+
+    A damaged live snapshot cannot (`not_compared` says why), nor can one that is sealed otherwise (a finding).
+    """
 
     diff: SnapshotDiff | None = None
     findings: Sequence[Finding] = ()
@@ -150,8 +153,8 @@ def compare_with_live(
             return Comparison(not_compared=str(error))
         try:
             diff = diff_snapshots(old, new, on_records=on_records)
-        except SealKeyWrong as error:
-            return Comparison(not_compared=str(error), findings=[seal_changed(old.manifest, manifest)])
+        except SealKeyWrong:
+            return Comparison(findings=[seal_changed(old.manifest, manifest)])
         except EntriesDamaged as error:
             if error.path.parent == directory:
                 raise

@@ -1,4 +1,4 @@
-"""docs/first-day.md, run: every command in its order, and what it prints is what the page shows."""
+"""The tour of docs/operations.md, run: every command in its order, and what it prints is what the page shows."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import hashwacht
 from tests.command import ROOT
 from tests.samples import pages
 
-PAGE = "first-day.md"
+PAGE = "operations.md"
 STEPS = pages.steps_of((ROOT / "docs" / PAGE).read_text(encoding="utf-8"))
 #: What an operator comes across on a first day, in this order.
 TOUR = ("inspect", "compile", "lists", "approve", "serve", "test-list", "suppress", "lookup", "history", "rollback",

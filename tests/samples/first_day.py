@@ -1,4 +1,4 @@
-"""The files that docs/first-day.md begins with: two suppliers' deliveries and a customer's file, all made up.
+"""The files that the tour of docs/operations.md begins with: two suppliers' deliveries and a customer's file, all made up.
 
 python -m tests.samples.first_day DIRECTORY      write them, to follow the page by hand
 """

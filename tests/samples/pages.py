@@ -36,7 +36,7 @@ from tests.service_process import ServiceProcess, until
 
 #: The pages, and what makes the files that each begins with.
 PAGES: Final[dict[str, Callable[[Path], None]]] = {
-    "first-day.md": first_day.write_files,
+    "operations.md": first_day.write_files,
     "the-wordpress-incident.md": incident.write_files,
 }
 USER: Final = "olga"
