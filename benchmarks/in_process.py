@@ -3,8 +3,8 @@
 At each size of list all are asked in turns, the peers with batches of the same sizes. Each round takes fresh
 digests from the pool: nothing was asked before, so no cache holds an answer. Some are asked untimed first, since a
 service at work has its filter in the caches. Batches are cut before the clock starts, as a body has arrived before
-it is matched. timed_calls.py has the calls, peers/ what they are compared with, and
-request_forms.py measures the other forms of a request.
+it is matched. timed_calls.py has the calls, peers/ what they are compared with;
+request_forms.py measures the other forms of a request, overlay_cost.py what suppressions and additions add to a miss.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from benchmarks import request_forms
+from benchmarks import overlay_cost, request_forms
 from benchmarks.digests import FreshBatches, cut, random_digests
 from benchmarks.errors import must
 from benchmarks.figures import Baseline, Figure, Goal, Spread, beside
@@ -54,12 +54,13 @@ class _Times:
 
 
 def measure(run: Run) -> Iterator[Figure]:
-    """Measure misses and hits at every size of list, and the forms of a request."""
+    """Measure misses and hits at every size of list, the forms of a request, and what an overlay costs."""
     sizes = run.sizes
     pool = random_digests(sizes.seed, "misses", sizes.pool)
     for count in sorted({*sizes.growth, sizes.peer_entries, sizes.entries}):
         yield from _at_size(run, count, pool)
     yield from request_forms.measure(run)
+    yield from overlay_cost.measure(run, pool)
 
 
 def _at_size(run: Run, count: int, pool: bytes) -> Iterator[Figure]:

@@ -12,9 +12,11 @@ from benchmarks import (
     http_beside_naive,
     http_side_by_side,
     in_process,
+    list_readers,
     memory,
     opening,
     stages,
+    suppressing,
     tail,
 )
 from benchmarks.sizes import FULL, QUICK
@@ -27,8 +29,10 @@ _PARTS: Final = {
     "naive": http_beside_naive.measure,
     "client": client_beside_redis.measure,
     "tail": tail.measure,
+    "suppressing": suppressing.measure,
     "opening": opening.measure,
     "memory": memory.measure,
+    "readers": list_readers.measure,
     "compile": compile_beside_sort.measure,
     "hfind": beside_hfind.measure,
 }

@@ -36,6 +36,12 @@ class Sizes:
     tail_seconds: float = 1.0
     swaps: int = 5
     swap_seconds: float = 1.0
+    #: Digests that are suppressed one after the other under load, and how long before each of them nothing happens.
+    suppressions: int = 5
+    suppression_pause_seconds: float = 0.3
+    #: Rows of the lists of each format that are only read, and how often each is.
+    reader_rows: int = 100_000
+    reader_rounds: int = 5
     #: Lines of the list that is compiled beside `sort -u`, and how often both are done.
     compile_lines: int = 10_000_000
     compile_rounds: int = 5
@@ -58,4 +64,7 @@ FULL: Final = replace(
     tail_seconds=5.0,
     swaps=10,
     swap_seconds=3.0,
+    suppression_pause_seconds=1.0,
+    reader_rows=200_000,
+    reader_rounds=7,
 )

@@ -62,6 +62,8 @@ def size_lines(results: Results) -> list[str]:
         "http": f"HTTP: {sizes.connections} connections, loopback, {sizes.http_rounds} rounds of "
         f"{sizes.http_seconds:g} s in turns",
         "tail": f"tail: {sizes.http_rounds} rounds of {sizes.tail_seconds:g} s, {sizes.swaps} swaps of each kind",
+        "suppressing": f"suppressing: {sizes.suppressions} digests, one after the other",
+        "readers": f"list readers: {sizes.reader_rows:,} rows, {sizes.reader_rounds} rounds in turns",
         "compile": f"compile: {sizes.compile_lines:,} lines, {sizes.compile_rounds} rounds in turns",
         "compile-100m": f"compile: {sizes.huge_lines:,} lines, {sizes.huge_rounds} rounds in turns",
     }

@@ -16,7 +16,7 @@ def tiny(monkeypatch):
     return Sizes(
         seed=4711, entries=3_000, peer_entries=2_000, growth=(1_000,), pool=30_000, rounds=2, digests_a_round=2_000,
         http_rounds=2, http_seconds=0.1, http_warm_up_seconds=0.05, connections=4, tail_seconds=0.3, swaps=2,
-        swap_seconds=1.0,
+        swap_seconds=1.0, suppressions=2, suppression_pause_seconds=0.2, reader_rows=600, reader_rounds=2,
     )  # fmt: skip
 
 
