@@ -206,7 +206,8 @@ def normalise(
     if batch.categories is None:
         numbers = [number(item.category)]  # one for all
     else:
-        numbers = [number(item.category if name is None else name) for name in batch.categories]
+        of = {name: number(item.category if name is None else name) for name in dict.fromkeys(batch.categories)}
+        numbers = [of[name] for name in batch.categories]
     if batch.references is not None:
         each = numbers * len(batch.digests) if batch.categories is None else numbers
         numbers = labels.add_references(each, batch.references, delivery)

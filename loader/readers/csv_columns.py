@@ -1,4 +1,5 @@
-"""Character-separated tables with a header row, by Python's csv module in its strict mode.
+"""Character-separated tables with a header row, by Python's csv module in its strict mode; or, where nothing is quoted
+or bad, as arrays (loader/readers/csv_plain.py).
 
 `--column sha1=SHA-1` maps our names to the header's; without any, headers that bear our names are taken
 (`SHA-1`, `SHA1` and `sha_1` all do). A blank digest cell is absent; a row without any digest is bad, and so
@@ -22,9 +23,10 @@ from typing import Final
 
 import numpy as np
 
-from loader.lines import LINE_CHUNK_BYTES, read_lines
+from loader.lines import LINE_CHUNK_BYTES, LineChunk, read_lines
 from loader.readers.base import Batch, ReadOptions
 from loader.readers.csv_header import LOOKS_LIKE_DIGEST, Columns, delimiter_of, find_columns, names_digests
+from loader.readers.csv_plain import plain_batches
 from loader.report import FileReport, Unit
 from loader.sources import ListFile
 from snapshot.algorithms import Algorithm
@@ -63,7 +65,7 @@ class _Rows:
 
 
 class CsvReader:
-    """`csv`: 1.5 to 2 µs a row with two digests, most of it in csv and in lists of cells."""
+    """`csv`: 0.12 µs a row with two digests and a category where nothing is quoted or bad; else 2 µs, most in csv."""
 
     name = "csv"
     unit: Unit = "line"
@@ -84,69 +86,95 @@ class CsvReader:
         csv.field_size_limit(MAX_CELL_CHARACTERS)
         delimiter = delimiter_of(source.first_lines(), options)
         columns: Columns | None = None
-        for rows in _rows(source, report, delimiter, self.chunk_bytes):
+        lines = _Lines(source, report, self.chunk_bytes)
+        while (piece := lines.next_piece()) is not None:
             if columns is None:
+                rows = _rows(lines, piece, report, delimiter)
                 header = next((index for index, cells in enumerate(rows.cells) if not _is_blank(cells)), None)
                 if header is None:
                     continue
                 columns = find_columns(rows.cells[header], rows.lines[header], options, report)
-                rows = rows.without(range(header + 1))  # noqa: PLW2901 - what is left of them
-            yield from _batches(rows, columns, report)
+                lines.piece_lines = BATCH_ROWS
+                yield from _batches(rows.without(range(header + 1)), columns, report)
+            elif (plain := plain_batches(piece, columns, delimiter, report)) is not None:
+                yield from plain
+            else:
+                yield from _batches(_rows(lines, piece, report, delimiter), columns, report)
 
 
 class _Lines:
-    """The physical lines as csv.reader asks for them, in stretches.
+    """The physical lines, a piece at a time; those of a piece one by one, as csv.reader asks for them.
 
-    A stretch ends before a line that was too long to be held, and when one row has taken too many lines: the
-    parser then gives up an open row, and begins afresh on the next stretch. `number` is the last line handed
-    out. The caller notes in `row_end` the last line of the row before, and hands its rows on once `number`
-    reaches `flush_at`, so that it holds no more than a chunk of them.
+    A row that is open at the end of a piece takes the next one along. The parser is given lines in stretches. A stretch
+    ends with the piece, before a line that was too long to be held, and when one row has taken too many lines: the
+    parser then gives up an open row, and begins afresh. `number` is the last line handed out; the caller notes in
+    `row_end` the last line of the row before.
     """
 
     def __init__(self, source: ListFile, report: FileReport, chunk_bytes: int) -> None:
         self.number = 0
         self.row_end = 0
-        self.flush_at = BATCH_ROWS
+        self.used_up = False
+        #: Lines of a piece: one, until the header was found.
+        self.piece_lines = 1
         self._chunks = read_lines(source, report, chunk_bytes)
-        self._chunk: Iterator[str] = iter(())
-        self._chunk_begin = 1
-        self._at_end = False
+        self._chunk: LineChunk | None = None
+        self._at = 0
+        self._text: Iterator[str] = iter(())
 
-    def stretches(self) -> Iterator[Iterator[str]]:
-        """Yield stretches until there are no more lines; each is to be used up before the next."""
-        while not self._at_end:
-            self.number = self.row_end = max(self.number, self._chunk_begin - 1)
-            yield self._stretch()
+    def next_piece(self) -> LineChunk | None:
+        """Give the next lines, or None at the end. What comes after them depends on whether they were `begin`-ed."""
+        if self._chunk is None or self._at == len(self._chunk):
+            self._chunk, self._at = next(self._chunks, None), 0
+            if self._chunk is None:
+                return None
+        chunk, begin = self._chunk, self._at
+        self._at = end = min(begin + self.piece_lines, len(chunk))
+        return LineChunk(chunk.data, chunk.starts[begin:end], chunk.ends[begin:end], chunk.first_line + begin)
 
-    def _stretch(self) -> Iterator[str]:
+    def begin(self, piece: LineChunk) -> None:
+        """Hand out the lines of a piece next."""
+        self.number = self.row_end = piece.first_line - 1
+        self.used_up = False
+        self._text = _lines_of(piece)
+
+    def stretch(self) -> Iterator[str]:
+        """Yield the lines of a stretch; at the end of the last one, `used_up` is set."""
         while True:
-            for line in self._chunk:
+            for line in self._text:
                 self.number += 1
                 yield line
                 if self.number - self.row_end >= MAX_ROW_LINES:
                     return
-            chunk = next(self._chunks, None)
-            if chunk is None:
-                self._at_end = True
-                return
-            content = chunk.data[chunk.starts[0] : chunk.ends[-1]].tobytes()
-            # LF only, and kept: str.splitlines would also break at characters that are content here
-            self._chunk = io.StringIO(content.decode("utf-8", "surrogateescape") + "\n", newline="\n")
-            self._chunk_begin = chunk.first_line
-            self.flush_at = min(self.flush_at, self.number + 1)
-            if self.number != chunk.first_line - 1:
+            if self.row_end == self.number or not self._goes_on():
+                self.used_up = True
                 return
 
+    def _goes_on(self) -> bool:
+        """Take the next piece along, if it follows directly."""
+        at_end = self._chunk is None or self._at == len(self._chunk)
+        if at_end:
+            self._chunk, self._at = next(self._chunks, None), 0
+        if self._chunk is None or self._chunk.first_line + self._at != self.number + 1:
+            return False
+        piece = self.next_piece()
+        assert piece is not None
+        self._text = _lines_of(piece)
+        return True
 
-def _rows(source: ListFile, report: FileReport, delimiter: str, chunk_bytes: int) -> Iterator[_Rows]:
-    """Yield the rows that csv can parse, and refuse the others. Blank ones come too.
 
-    They come by up to 16,384 lines, and by no more than a chunk of lines holds: cells may be large.
-    """
-    lines = _Lines(source, report, chunk_bytes)
+def _lines_of(piece: LineChunk) -> Iterator[str]:
+    content = piece.data[piece.starts[0] : piece.ends[-1]].tobytes()
+    # LF only, and kept: str.splitlines would also break at characters that are content here
+    return io.StringIO(content.decode("utf-8", "surrogateescape") + "\n", newline="\n")
+
+
+def _rows(lines: _Lines, piece: LineChunk, report: FileReport, delimiter: str) -> _Rows:
+    """Give the rows of a piece that csv can parse, and refuse the others. Blank ones come too."""
     rows = _Rows()
-    for stretch in lines.stretches():
-        parser = csv.reader(stretch, delimiter=delimiter, strict=True)
+    lines.begin(piece)
+    while not lines.used_up:
+        parser = csv.reader(lines.stretch(), delimiter=delimiter, strict=True)
         more = True
         while more:
             try:
@@ -157,14 +185,11 @@ def _rows(source: ListFile, report: FileReport, delimiter: str, chunk_bytes: int
                     rows.lines.append(begin)
                     if number > begin:
                         rows.line_counts[begin] = number - begin + 1
-                    if number >= lines.flush_at:
-                        yield rows
-                        rows, lines.flush_at = _Rows(), number + BATCH_ROWS
                 more = False
             except csv.Error as error:
                 begin, lines.row_end = lines.row_end, lines.number
                 report.refuse(begin + 1, "row", _malformed(error, lines.number - begin), lines.number - begin)
-    yield rows
+    return rows
 
 
 def _malformed(error: csv.Error, line_count: int) -> str:

@@ -373,9 +373,10 @@ def test_tables_that_csv_writes_are_read_row_by_row(
     pieces=st.lists(st.sampled_from(["a", "b,", '"', '""', "\n", "\r\n", "\r", ",", "'", '"\n', "long" * 40, GOOD])),
     chunk_bytes=st.sampled_from([1, 7, 100, 4 << 20]),
     most_lines=st.sampled_from([1, 2, 3, MAX_ROW_LINES]),
+    piece_lines=st.sampled_from([1, 2, 1000]),
 )
 def test_every_line_is_in_a_row_or_refused(
-    tmp_path_factory: pytest.TempPathFactory, pieces: list[str], chunk_bytes: int, most_lines: int
+    tmp_path_factory: pytest.TempPathFactory, pieces: list[str], chunk_bytes: int, most_lines: int, piece_lines: int
 ) -> None:
     path = tmp_path_factory.mktemp("csv") / "list.csv"
     path.write_bytes("".join(pieces).encode())
@@ -384,7 +385,10 @@ def test_every_line_is_in_a_row_or_refused(
     with ListFile(path) as source, pytest.MonkeyPatch.context() as patch:
         patch.setattr(csv_columns, "MAX_ROW_LINES", most_lines)
         patch.setattr(lines_module, "MAX_LINE_BYTES", 100)
-        for rows in csv_columns._rows(source, report, ",", chunk_bytes):
+        lines = csv_columns._Lines(source, report, chunk_bytes)
+        lines.piece_lines = piece_lines
+        while (piece := lines.next_piece()) is not None:
+            rows = csv_columns._rows(lines, piece, report, ",")
             for line in rows.lines:
                 seen += range(line, line + rows.line_counts.get(line, 1))
     assert seen == sorted(set(seen))
