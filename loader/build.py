@@ -66,7 +66,7 @@ class BuildRequest:
     `drop_lists` are the live lists that it may leave out. Of `approve_lists` every class with a known tier goes on with
     it. `with_test_list`: the public test list too, approved (loader/test_list.py). `limits` by list; `accept_diff` is
     the reason for which changes beyond them are accepted. `check_only`: everything but publishing. `seal_keys`: the one
-    in use seals the snapshot, the others are for reading what is live.
+    in use seals the snapshot, the others only read what is live. `may_change_seal`: it may be another than before.
     """
 
     store: Path
@@ -83,6 +83,7 @@ class BuildRequest:
     accept_diff: str | None = None
     check_only: bool = False
     seal_keys: SealKeys = NO_SEAL_KEYS
+    may_change_seal: bool = False
 
     @property
     def approved_lists(self) -> list[str]:
@@ -120,7 +121,7 @@ def build(
     store = Store(request.store)
     with Publisher(store, signing_key) as publisher:
         dropped = gate.refuse_lost_lists(store, request.list_ids, request.drop_lists)
-        gate.refuse_unsealed(store, request.seal_keys)
+        gate.refuse_seal(store, request.seal_keys, may_change=request.may_change_seal or request.check_only)
         work = publisher.work_directory()
         with LabelTable(work) as labels, Spools(work, request.memory_mib << 20) as spools:
             report, facts = read_lists(request, labels, spools, progress)

@@ -172,6 +172,7 @@ def compile_command(
     settings = read_settings()
     began = time.monotonic()
     with named_errors(), Shown() as progress:
+        may_change_seal = accept_diff is not None  # before the short form accepts what is in the list
         lists: Sequence[ListInput] = ()
         limits: Mapping[str, Limits] = {}
         if lists_file is not None:
@@ -196,6 +197,7 @@ def compile_command(
             accept_diff=accept_diff,
             check_only=check_only,
             seal_keys=load_seal_keys(seal_key_file),
+            may_change_seal=may_change_seal,
         )
         result = build(request, progress, load_signing_key(signing_key_file))
     print_result(result, time.monotonic() - began, as_json=as_json)

@@ -39,6 +39,10 @@ def print_result(result: BuildResult, seconds: float, *, as_json: bool) -> None:
     if result.published is None:
         click.echo(f"checked   nothing was published, {seconds:.1f} s")
         return
+    for path in result.published.left:
+        click.echo(
+            f"warning: {path}: is not sealed with {manifest.seal_key_id}, and could not be removed: remove it", err=True
+        )
     current = result.published.current
     what = " (the same as before: only CURRENT moved)" if result.published.already_there else ""
     click.echo(
@@ -115,6 +119,7 @@ def _facts(result: BuildResult, seconds: float) -> dict[str, object]:
             for finding in comparison.findings
         ],
         "removed_snapshots": list(published.removed) if published else [],
+        "not_removed": [str(path) for path in published.left] if published else [],
         "seconds": round(seconds, 3),
     }
 

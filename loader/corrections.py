@@ -15,6 +15,7 @@ functions that take or give digests raise SealKeyMissing or SealKeyWrong without
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -24,12 +25,12 @@ from typing import Any
 
 from loader.errors import ClassUnknown, KnownGood, NothingToChange
 from snapshot.algorithms import ALGORITHMS
-from snapshot.errors import SnapshotError
+from snapshot.errors import DamageError, SnapshotError, SnapshotMissing
 from snapshot.labels import ACTING_TIERS, Label, LabelClass, Tier, label_set
 from snapshot.manifest import ClassFacts
 from snapshot.overlay import Addition, Approval, Overlay, Suppression
 from snapshot.reader import Snapshot, read_trusted_manifest
-from snapshot.seal import NO_SEAL_KEYS, Digest, Seal, SealKeys, resealed
+from snapshot.seal import NO_SEAL_KEYS, Digest, Seal, SealKeys, require_same_seal, resealed
 from snapshot.signing import SigningKey
 from snapshot.store import Action, Current, Store
 from snapshot.swap import Swap, swapping
@@ -81,7 +82,7 @@ def approve(
     Raises ClassUnknown for a list or category that is not live or whose tier is unknown, NothingToChange if all are on.
     """
     with _changing(store, signing_key) as swap:
-        classes = _classes(store, list_id, category)
+        classes = _classes(store, swap.live, list_id, category)
         unknown = [facts for facts in classes if facts.tier is Tier.UNKNOWN]
         if category is not None and unknown:
             raise ClassUnknown(
@@ -152,7 +153,7 @@ def digests_of_reference(
     """Give the digests that a list has under a reference, additions included. Raises ClassUnknown if there is none."""
     current = store.current()
     overlay = store.overlay(current.overlay_version, current.overlay_sha256)
-    seal = _seal(store, overlay, seal_keys)
+    seal = _seal(store, current, overlay, seal_keys)
     with _live(store, current) as snapshot:
         found = _digests_under(snapshot, overlay, list_id, reference)
     if not found:
@@ -166,7 +167,7 @@ def unsuppress(
 ) -> tuple[Current, int]:  # fmt: skip
     """Lift suppressions; give how many there were. Raises NothingToChange if none of the digests is suppressed."""
     with _changing(store, signing_key) as swap:
-        seal = _seal(store, swap.overlay, seal_keys)
+        seal = _seal(store, swap.live, swap.overlay, seal_keys)
         overlay = swap.overlay.without_suppressions(_named(resealed(digest, None, seal)) for digest in digests)
         if overlay is swap.overlay:
             raise NothingToChange("none of these digests is suppressed.")
@@ -196,9 +197,9 @@ def add(
                 f"{_shown(list_id, category)}: its tier is {label_class.tier}, so the digests would not be a match."
             )
         suppressed = _suppressed(swap.overlay)
-        seal = _seal(store, swap.overlay, seal_keys)
+        seal = _seal(store, swap.live, swap.overlay, seal_keys)
         stored = [resealed(digest, None, seal) for digest in digests]
-        with _live(store, store.current()) as snapshot:
+        with _live(store, swap.live) as snapshot:
             known_good = snapshot.known_good()
             for place, (algorithm, digest) in enumerate(stored, start=1):
                 shown = f"digest {place} of {len(digests)} ({algorithm.name})"
@@ -233,7 +234,7 @@ def remove(
 ) -> tuple[Current, int]:  # fmt: skip
     """Take additions back; give how many there were. Raises NothingToChange if none of the digests was added."""
     with _changing(store, signing_key) as swap:
-        seal = _seal(store, swap.overlay, seal_keys)
+        seal = _seal(store, swap.live, swap.overlay, seal_keys)
         wanted = {_named(resealed(digest, None, seal)) for digest in digests}
         overlay = swap.overlay.without_additions(lambda each: (each.algorithm, each.digest) in wanted)
         if overlay is swap.overlay:
@@ -247,18 +248,21 @@ def _suppress(
 ) -> tuple[Current, list[Digest]]:
     with _changing(store, signing_key) as swap:
         known = _suppressed(swap.overlay)
-        seal = _seal(store, swap.overlay, seal_keys)
+        seal = _seal(store, swap.live, swap.overlay, seal_keys)
         new = {digest: stored for digest in digests if (stored := resealed(digest, None, seal)) not in known}
         if not new:
-            return store.current(), []
+            return swap.live, []
         overlay = swap.overlay.with_suppressions(
             Suppression(algorithm=a.name, digest=digest.hex(), **by.fields()) for a, digest in new.values()
         )
         return _commit(swap, "suppress", overlay, by, [what]), list(new)
 
 
-def _seal(store: Store, overlay: Overlay, seal_keys: SealKeys) -> Seal | None:
+def _seal(store: Store, current: Current, overlay: Overlay, seal_keys: SealKeys) -> Seal | None:
     """Give the key that the live state is sealed with. Raises SealKeyMissing or SealKeyWrong."""
+    with contextlib.suppress(DamageError, SnapshotMissing):  # a damaged snapshot keeps no wrong hash alive
+        manifest = read_trusted_manifest(store.live_dir(current), current.manifest_sha256)
+        require_same_seal(overlay.seal_key_id, manifest.seal_key_id, store.overlay_file(overlay.version))
     return seal_keys.of(overlay.seal_key_id, store.path)
 
 
@@ -284,9 +288,8 @@ def _commit(swap: Swap, action: Action, overlay: Overlay, by: By, details: Seque
     return swap.commit(action, swap.live_snapshot(), overlay, by=by.name, reason=by.reason or None, details=details)
 
 
-def _classes(store: Store, list_id: str, category: str | None) -> list[ClassFacts]:
+def _classes(store: Store, current: Current, list_id: str, category: str | None) -> list[ClassFacts]:
     """Give the live classes of a list, or of one of its categories. Raises ClassUnknown."""
-    current = store.current()
     manifest = read_trusted_manifest(store.live_dir(current), current.manifest_sha256)
     of_list = [facts for facts in manifest.classes if facts.list_id == list_id]
     if not of_list:
@@ -321,7 +324,7 @@ def _live(store: Store, current: Current) -> Iterator[Snapshot]:
 def _find_siblings(store: Store, digests: Sequence[Digest], done: Suppressed, seal_keys: SealKeys) -> None:
     """Fill in what the digests are listed as, and their siblings."""
     overlay = store.overlay(done.current.overlay_version, done.current.overlay_sha256)
-    seal = _seal(store, overlay, seal_keys)
+    seal = _seal(store, done.current, overlay, seal_keys)
     with _live(store, done.current) as snapshot:
         for digest in digests:
             done.labels[digest] = _labels(snapshot, overlay, resealed(digest, None, seal))

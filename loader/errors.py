@@ -13,6 +13,7 @@
     ├── TooManyBadLines           too_many_bad_lines
     ├── EmptyResult               empty_result: not a single digest
     ├── LiveListMissing           live_list_missing: a list that is live would vanish
+    ├── SealChanged               seal_changed: the store would be sealed with another key, for good
     ├── ClassUnknown              class_unknown: a list, category or reference that is not live, or not approved
     ├── KnownGood                 known_good: a digest that may not be listed
     └── NothingToChange           nothing_to_change: it is so already
@@ -105,6 +106,12 @@ class LiveListMissing(LoaderError):
     """A compile would drop a list that is live."""
 
     reason = "live_list_missing"
+
+
+class SealChanged(LoaderError):
+    """A compile would seal a store with another key, or seal one that is not."""
+
+    reason = "seal_changed"
 
 
 class ClassUnknown(LoaderError):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import Final
 
 from loader.diff import SnapshotDiff, diff_snapshots, first_diff
 from loader.diff_gate import Finding, check_diff, seal_changed
-from loader.errors import EmptyResult, LiveListMissing
+from loader.errors import EmptyResult, LiveListMissing, SealChanged
 from loader.inputs import Limits
 from snapshot.algorithms import ALGORITHMS
 from snapshot.errors import (
@@ -24,6 +24,7 @@ from snapshot.errors import (
     NoStore,
     SealKeyMissing,
     SealKeyWrong,
+    SnapshotError,
     SnapshotMissing,
 )
 from snapshot.labels import LabelClass, Tier
@@ -76,23 +77,52 @@ def _live_lists(store: Store) -> frozenset[str]:
         return read_trusted_manifest(store.live_dir(current), current.manifest_sha256).list_ids
 
 
-def refuse_unsealed(store: Store, seal_keys: SealKeys) -> None:
-    """Raise SealKeyMissing or SealKeyWrong unless what is live can be replaced with these keys, before a file is read.
+def refuse_seal(store: Store, seal_keys: SealKeys, *, may_change: bool) -> None:
+    """Raise unless these keys may seal what replaces the live state, before a file is read.
 
-    A store that is sealed stays so. To exchange its key, the digests in the overlay are sealed anew, so the one before
-    must be known too.
+    A store that is sealed stays so: SealKeyMissing without a key, also when CURRENT was moved away. Another key, or the
+    first, is for who says so, since there is no way back: SealChanged. The digests in the overlay are sealed anew then,
+    so the key before must be known too: SealKeyMissing or SealKeyWrong. OverlayDamaged, since nothing can go live then.
     """
+    in_use = seal_keys.in_use
     try:
         current = store.current()
-        overlay = store.overlay(current.overlay_version, current.overlay_sha256)
-    except (NoStore, CurrentDamaged, DamageError):  # nothing to lose, or it is named when it is needed
+    except CurrentDamaged:  # named by whoever needs it
         return
-    if overlay.seal_key_id is not None and seal_keys.in_use is None:
+    except NoStore:
+        if in_use is None and (sealed := _sealed_snapshots(store)):
+            raise SealKeyMissing(
+                f"{store.path}: has sealed snapshots ({', '.join(sealed)}), and stays sealed: give --seal-key. Without "
+                "it, compile into another store."
+            ) from None
+        return
+    overlay = store.overlay(current.overlay_version, current.overlay_sha256)
+    if overlay.seal_key_id is not None and in_use is None:
         raise SealKeyMissing(
             f"{store.path}: is sealed (key {overlay.seal_key_id}), and stays so: give --seal-key. Without it, compile "
             "into another store."
         )
+    if in_use is None or overlay.seal_key_id == in_use.key_id:
+        return
     resealed(overlay, seal_keys, store)
+    if not may_change:
+        before = f"sealed with the key {overlay.seal_key_id}" if overlay.seal_key_id else "not sealed"
+        raise SealChanged(
+            f"{store.path}: is {before}, and this compile would seal it with {in_use.key_id}: services without that "
+            "key refuse it, nothing can be compared with what is live, and older snapshots and overlays are removed, "
+            "so there is no way back. If that is meant, say so with --accept-diff REASON. If not, the first key of "
+            "--seal-key is not the store's."
+        )
+
+
+def _sealed_snapshots(store: Store) -> list[str]:
+    """Give the names of the snapshots in a store that are sealed, as far as their manifests can be read."""
+    found = []
+    for path in sorted(store.snapshots.iterdir()) if store.snapshots.is_dir() else ():
+        with suppress(SnapshotError):
+            if read_manifest(path)[0].seal_key_id is not None:
+                found.append(path.name)
+    return found
 
 
 def resealed(overlay: Overlay, seal_keys: SealKeys, store: Store) -> Overlay:

@@ -355,16 +355,18 @@ def overlay(store: Path, with_history: bool, seal_key_file: Path | None, as_json
         opened = Store(store)
         current = opened.current()
         found = opened.overlay(current.overlay_version, current.overlay_sha256)
-        seal_keys = load_seal_keys(seal_key_file)
+        seal_key_id, seal_keys = found.seal_key_id, load_seal_keys(seal_key_file)
         if seal_keys.in_use is not None:
-            found = found.resealed(seal_keys.of(found.seal_key_id, opened.path), None)
+            found = found.resealed(seal_keys.of(seal_key_id, opened.path), None)
         changes = [entry for entry in opened.history() if entry.action not in _OF_SNAPSHOTS] if with_history else []
     if as_json:
-        said = found.model_dump(mode="json")
+        said = found.model_dump(mode="json") | {
+            "seal_key_id": seal_key_id, "digests_sealed": found.seal_key_id is not None
+        }  # fmt: skip
         print_json(said | ({"history": [entry.model_dump(mode="json") for entry in changes]} if with_history else {}))
         return
-    sealed = f", digests sealed with {found.seal_key_id}" if found.seal_key_id else ""
-    click.echo(f"overlay     {found.version}{sealed}")
+    sealed = f", sealed with {seal_key_id}" if seal_key_id else ""
+    click.echo(f"overlay     {found.version}{sealed}{'; digests are shown as sealed' if found.seal_key_id else ''}")
     for approval in found.approvals:
         click.echo(
             f"approved    {' / '.join(approval.label_class)}{_signed(approval.by, approval.at, approval.reason)}"

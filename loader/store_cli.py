@@ -31,7 +31,7 @@ from snapshot.manifest import Manifest
 from snapshot.overlay import Overlay
 from snapshot.publish import Publisher
 from snapshot.reader import Snapshot, check_files, read_trusted_manifest
-from snapshot.seal import Seal, resealed
+from snapshot.seal import Seal, require_same_seal, resealed
 from snapshot.store import Current, Store
 from snapshot.verify import verify_store
 
@@ -227,7 +227,9 @@ def lookup(
         current = opened.current()
         overlay = opened.overlay(current.overlay_version, current.overlay_sha256)
         with _verified(opened, current) as snapshot:
-            seal = load_seal_keys(seal_key_file).of(snapshot.manifest.seal_key_id, snapshot.directory)
+            seal_key_id = snapshot.manifest.seal_key_id
+            require_same_seal(overlay.seal_key_id, seal_key_id, opened.overlay_file(overlay.version))
+            seal = load_seal_keys(seal_key_file).of(seal_key_id, snapshot.directory)
             for text in _texts(digests, file):
                 answer = _answer(snapshot, overlay, seal, text, declared)
                 refused = refused or answer["verdict"] == "invalid"

@@ -29,11 +29,11 @@ from service.live import Live, Refusal
 from service.trust import Trust
 from service.verified import Facts, Stopped, VerifiedNotes, file_facts
 from service.view import View
-from snapshot.errors import GenerationWentBack, SealKeyWrong, SnapshotError, StoreUnusable
+from snapshot.errors import GenerationWentBack, SnapshotError, StoreUnusable
 from snapshot.manifest import Manifest
 from snapshot.overlay import Overlay
 from snapshot.reader import Snapshot, read_trusted_manifest
-from snapshot.seal import Seal, SealKeys
+from snapshot.seal import Seal, SealKeys, require_same_seal
 from snapshot.store import Current, Store, parse_current
 
 POLL_SECONDS: Final = 0.25
@@ -145,11 +145,7 @@ class Watch(threading.Thread):
 
     def _seal(self, overlay: Overlay, manifest: Manifest) -> Seal | None:
         """Give the key of both. Raises SealKeyMissing or SealKeyWrong: with another every digest would be a miss."""
-        if overlay.seal_key_id != manifest.seal_key_id:
-            raise SealKeyWrong(
-                f"{self._store.overlay_file(overlay.version)}: is sealed otherwise than the snapshot that CURRENT puts "
-                "it on, so its suppressions would not hold. Compile the lists again."
-            )
+        require_same_seal(overlay.seal_key_id, manifest.seal_key_id, self._store.overlay_file(overlay.version))
         return self._seal_keys.of(manifest.seal_key_id, self._store.snapshot_dir(manifest.snapshot_id))
 
     def _swap(self, view: View) -> None:

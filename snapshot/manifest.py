@@ -99,7 +99,7 @@ class Manifest(_Part):
     label_set_id_bytes: Literal[2, 4]
     label_sets: int = Field(ge=0)
     false_positive_rate: float = Field(gt=0, lt=1)
-    seal_key_id: str | None = Field(pattern=KEY_ID_PATTERN)
+    seal_key_id: str | None = Field(default=None, pattern=KEY_ID_PATTERN)
     merged: int = Field(ge=0)
     algorithms: dict[str, AlgorithmFacts]
     known_good: dict[str, KnownGoodFacts]

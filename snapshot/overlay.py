@@ -34,6 +34,8 @@ from snapshot.seal import KEY_ID_PATTERN, Seal, resealed
 
 #: Of each kind. Beyond it, the supplier is to correct the list, and one compiles.
 MAX_ENTRIES: Final = 10_000
+#: Of a file, up to where it says how it is sealed.
+_HEAD_BYTES: Final = 256
 #: Characters of a reason or a name.
 MAX_TEXT: Final = 1024
 
@@ -206,6 +208,12 @@ def parse_overlay(raw: bytes, path: Path) -> Overlay:
     except (orjson.JSONDecodeError, ValidationError, HexdigestError) as error:
         raise OverlayDamaged(path, f"is damaged ({_first_line(error)})") from None
     return overlay
+
+
+def is_sealed_otherwise(path: Path, seal_key_id: str) -> bool:
+    """Tell whether an overlay's file is sealed with another key, or not at all, by its first bytes. Raises OSError."""
+    with path.open("rb") as file:
+        return f'"seal_key_id": "{seal_key_id}"'.encode() not in file.read(_HEAD_BYTES)
 
 
 def _first_line(error: Exception) -> str:

@@ -53,12 +53,16 @@ RETAINED: Final = 3
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """What a publish did. `already_there`: the same snapshot was in the store, and only CURRENT moved."""
+    """What a publish did. `already_there`: the same snapshot was in the store, and only CURRENT moved.
+
+    `left`: what should have been removed from a sealed store, as it is sealed otherwise or not at all, and could not.
+    """
 
     current: Current
     manifest: Manifest
     already_there: bool
     removed: tuple[str, ...]
+    left: tuple[Path, ...] = ()
 
 
 class Publisher:
@@ -150,7 +154,7 @@ class Publisher:
                         target.rename(store.tmp / f"replaced-{secrets.token_hex(4)}")
                     directory.rename(target)
                     fsync_path(store.snapshots)
-            current, removed = self._make_live(
+            current, removed, left = self._make_live(
                 "compile", manifest, manifest_sha256, by=by, reason=reason, details=details, lists=lists,
                 dropped_lists=dropped_lists, change=change,
             )  # fmt: skip
@@ -158,7 +162,7 @@ class Publisher:
             if is_new:
                 self._take_back(target)
             raise
-        return Published(current, manifest, existing is not None, removed)
+        return Published(current, manifest, existing is not None, removed, left)
 
     def _take_back(self, target: Path) -> None:
         """Remove a snapshot that did not go live after all: a full disk shall be no fuller than before."""
@@ -196,17 +200,20 @@ class Publisher:
         manifest = read_trusted_manifest(directory, manifest_sha256)
         check_files(directory, manifest, on_bytes=on_bytes)
         details = [f"to snapshot {target}"]
-        current, removed = self._make_live(
+        current, removed, left = self._make_live(
             "rollback", manifest, manifest_sha256, by=by, reason=reason, details=details, lists=manifest.lists
         )
-        return Published(current, manifest, True, removed)
+        return Published(current, manifest, True, removed, left)
 
     def _make_live(
         self, action: Literal["compile", "rollback"], manifest: Manifest, manifest_sha256: str, *,
         by: str, reason: str | None, details: Sequence[str], lists: list[ListFacts],
         dropped_lists: Sequence[str] = (), change: OverlayChange = lambda overlay: overlay,
-    ) -> tuple[Current, tuple[str, ...]]:  # fmt: skip
-        """Swap CURRENT, with the overlay that is in force now, and remove what is no longer retained."""
+    ) -> tuple[Current, tuple[str, ...], tuple[Path, ...]]:  # fmt: skip
+        """Swap CURRENT, with the overlay that is in force now, and remove what is no longer retained.
+
+        Gives CURRENT, what was removed, and what should have been because it is sealed otherwise.
+        """
         retained = self._retained(manifest)
         snapshot = SnapshotFacts(
             manifest.snapshot_id, manifest_sha256, manifest.entries, lists, retained, dropped_lists
@@ -214,13 +221,21 @@ class Publisher:
         with swapping(self._store, self._signing_key) as swap:
             overlay = change(swap.overlay)
             if overlay.seal_key_id != manifest.seal_key_id:
+                alike = [
+                    path.name for path in sorted(self._store.snapshots.iterdir())
+                    if not self._is_sealed_otherwise(path.name, overlay.seal_key_id)
+                ]  # fmt: skip
                 raise SealKeyWrong(
                     f"{self._store.snapshot_dir(manifest.snapshot_id)}: is sealed otherwise than the overlay in force, "
-                    "whose suppressions would not hold. Compile its lists again. Nothing was changed."
+                    f"whose suppressions would not hold. Sealed like it: {', '.join(alike) or 'none'}. Roll back to "
+                    "one of these, or compile the lists again. Nothing was changed."
                 )
             current = swap.commit(action, snapshot, overlay, by=by, reason=reason, details=details)
-            swap.remove_overlays_sealed_otherwise(manifest.seal_key_id)
-        return current, self._prune(retained)
+            left = swap.remove_overlays_sealed_otherwise(manifest.seal_key_id)
+        removed = self._prune(retained)
+        if manifest.seal_key_id is not None:
+            left += [path for path in sorted(self._store.snapshots.iterdir()) if path.name not in retained]
+        return current, removed, tuple(left)
 
     def _retained(self, manifest: Manifest) -> list[str]:
         """Give the snapshots to keep, newest first: this one and those live before it.
@@ -242,10 +257,12 @@ class Publisher:
             return [snapshot_id, *sorted(present - {snapshot_id})]
         return [name for name in dict.fromkeys(order) if name in present][:RETAINED]
 
-    def _is_sealed_otherwise(self, snapshot_id: str, seal_key_id: str) -> bool:
+    def _is_sealed_otherwise(self, snapshot_id: str, seal_key_id: str | None) -> bool:
         try:
             manifest, _ = read_manifest(self._store.snapshot_dir(snapshot_id))
-        except SnapshotError:  # of no use to us, and it may be to whoever steals it
+        except StoreUnusable:
+            return False
+        except SnapshotError:  # damaged or of another format: of no use to us, and it may be to whoever steals it
             return True
         return manifest.seal_key_id != seal_key_id
 
@@ -285,8 +302,9 @@ class Publisher:
             entries = self._readable_history()
         else:
             try:
-                self._signing_key.require_own(self._store.current(), self._store.current_file)
-                entries = self._store.history()
+                current = self._store.current()
+                self._signing_key.require_own(current, self._store.current_file)
+                entries = self._store.history(current)
             except StoreError:  # then nothing in the store is trusted, and what is compiled is written anew
                 return None
         return next((entry.manifest_sha256 for entry in entries if entry.snapshot_id == snapshot_id), None)

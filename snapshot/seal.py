@@ -40,6 +40,8 @@ _KEY_BYTES: Final = 32
 _BLOCK_BYTES: Final = 16
 _CHECK_BLOCK: Final = b"hashwacht seal 1"
 _CHECK_BYTES: Final = 8
+#: Up to so many digests of a length that is no multiple of a block are sealed faster one by one than by arrays.
+_FEW: Final = 6
 _WORD: Final = "hashwacht-seal-key"
 _LINE: Final = re.compile(rf"{_WORD} ([0-9a-f]{{{2 * _KEY_BYTES}}})".encode())
 
@@ -60,14 +62,23 @@ class Seal:
         self.key_id = self._encryptor.update(_CHECK_BLOCK)[:_CHECK_BYTES].hex()
 
     def seal(self, packed: bytes, algorithm: Algorithm) -> bytes:
-        """Seal digests that are packed one after the other. Cost: 0.2 µs, and 4 ns a digest of sha256."""
+        """Seal digests that are packed one after the other. Cost: 0.2 µs, and 4 ns a digest of sha256; sha1 0.5 and
+        20 ns.
+        """
         length = algorithm.digest_bytes
         if length % _BLOCK_BYTES == 0:
             return self._encryptor.update(packed)
+        if len(packed) <= _FEW * length:
+            return b"".join(self._seal_odd(packed[at : at + length]) for at in range(0, len(packed), length))
         rows = np.frombuffer(packed, dtype=np.uint8).reshape(-1, length).copy()
         for span in _spans(length):
             _transform(rows, span, self._encryptor)
         return rows.tobytes()
+
+    def _seal_odd(self, digest: bytes) -> bytes:
+        whole, seal = len(digest) - len(digest) % _BLOCK_BYTES, self._encryptor.update
+        sealed = seal(digest[:whole]) + digest[whole:]
+        return sealed[:-_BLOCK_BYTES] + seal(sealed[-_BLOCK_BYTES:])
 
     def unseal(self, packed: bytes, algorithm: Algorithm) -> bytes:
         """Give the digests back, to show them to people."""
@@ -138,6 +149,16 @@ class SealKeys:
                 f"{where}: is sealed with the key {key_id}, and --seal-key has {', '.join(self._seals)} only."
             )
         return self._seals[key_id]
+
+
+def require_same_seal(overlay: str | None, snapshot: str | None, where: Path) -> None:
+    """Raise SealKeyWrong, naming the overlay, unless its digests are sealed as those of the snapshot that it is on."""
+    if overlay != snapshot:
+        raise SealKeyWrong(
+            f"{where}: is sealed with {overlay or 'no key'}, and the snapshot that it is on with {snapshot or 'none'}, "
+            "so its suppressions would not hold: files were mixed by hand. Put both back from one backup, or compile "
+            "the lists again."
+        )
 
 
 #: No key at all: enough for stores that are not sealed.

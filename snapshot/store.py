@@ -205,13 +205,13 @@ class Store:
             raise HistoryDamaged(f"{path}: speaks of generation {entry.generation}")
         return entry, sha256_hex(raw)
 
-    def history(self) -> list[HistoryEntry]:
+    def history(self, current: Current | None = None) -> list[HistoryEntry]:
         """Give the changes that went live, newest first, by following `previous` from CURRENT.
 
         Raises what `current` raises, and HistoryDamaged when the chain is broken or leads nowhere lower.
         """
         entries: list[HistoryEntry] = []
-        current = self.current()
+        current = current or self.current()
         generation = current.generation
         wanted_sha256 = current.history_sha256  # from then on as the entry after it says
         while generation:

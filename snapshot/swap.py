@@ -23,6 +23,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Final
 
 from snapshot.durable import replace_file
@@ -32,13 +33,15 @@ from snapshot.errors import (
     NoStore,
     SignatureMissing,
     SignatureWrong,
+    StoreError,
     StoreLocked,
     StoreUnusable,
     wrapped_os_errors,
 )
 from snapshot.manifest import ListFacts, sha256_hex
-from snapshot.overlay import EMPTY, Overlay
+from snapshot.overlay import EMPTY, Overlay, is_sealed_otherwise
 from snapshot.reader import check_files, read_trusted_manifest
+from snapshot.seal import require_same_seal
 from snapshot.signing import SigningKey
 from snapshot.store import Action, Current, HistoryEntry, Store
 
@@ -47,8 +50,6 @@ _PATIENCE_SECONDS: Final = 5.0
 _POLL_SECONDS: Final = 0.01
 #: What may take as long as reading every entry of the history does; others link to the last one unseen.
 _READS_HISTORY: Final = ("compile", "rollback", "sign")
-#: Of an overlay's file, up to where it says how it is sealed.
-_OVERLAY_HEAD_BYTES: Final = 256
 #: Overlay files that stay. The history tells of every change; the files are for looking at the last ones.
 _RETAINED_OVERLAYS: Final = 100
 
@@ -69,17 +70,33 @@ class Swap:
     """What is live, while nobody else can change it, and the change. Made by `swapping`."""
 
     def __init__(self, store: Store, signing_key: SigningKey | None) -> None:
-        """Read what is live. `before` is None when nothing is, or when CURRENT is damaged."""
+        """Read what is live, once: what a key then signs is what was checked.
+
+        `before` is None when nothing is, or when CURRENT is damaged.
+        """
         self._store = store
         self._signing_key = signing_key
         self.before: Current | None = None
+        self._fault: StoreError | None = None
         named: Current | HistoryEntry | None = None
-        with suppress(NoStore):
-            try:
-                self.before = named = store.current()
-            except CurrentDamaged:  # a rollback may write it anew; the overlay shall not get lost with it
-                named = self._newest_entry()
+        try:
+            self.before = named = store.current()
+        except NoStore as error:
+            self._fault = error
+        except CurrentDamaged as error:  # a rollback may write it anew; the overlay shall not get lost with it
+            self._fault = error
+            named = self._newest_entry()
         self.overlay = EMPTY if named is None else store.overlay(named.overlay_version, named.overlay_sha256)
+        # That of the file, which an older version may have written with fewer fields.
+        self._overlay_sha256 = None if named is None else named.overlay_sha256
+
+    @property
+    def live(self) -> Current:
+        """CURRENT. Raises NoStore or CurrentDamaged."""
+        if self.before is None:
+            assert self._fault is not None
+            raise self._fault
+        return self.before
 
     def _newest_entry(self) -> HistoryEntry | None:
         for generation in reversed(self._store.generations()):
@@ -92,7 +109,7 @@ class Swap:
 
         Raises NoStore, CurrentDamaged, SnapshotMissing or ManifestDamaged.
         """
-        current = self._store.current()
+        current = self.live
         try:
             entry = self._store.live_entry(current)
         except HistoryDamaged:  # the snapshot's own manifest knows it too
@@ -121,19 +138,21 @@ class Swap:
         generation = 1 + max([before, *generations])
         if action in _READS_HISTORY and (damage := self._history_damage()):
             before, details = 0, [*details, f"history begun anew: {damage}"]
+        overlay_sha256 = self._overlay_sha256
         if overlay is not self.overlay:
             overlay = self._write_overlay(overlay)
+            overlay_sha256 = overlay.sha256
         issued_at = datetime.now(UTC).replace(microsecond=0)
         entry = HistoryEntry(
-            generation=generation, previous=before, previous_sha256=store.history_sha256(before) if before else None,
+            generation=generation, previous=before, previous_sha256=self._previous_sha256(before),
             action=action, at=issued_at, by=by, reason=reason, details=list(details),
             snapshot_id=snapshot.snapshot_id, manifest_sha256=snapshot.manifest_sha256,
-            overlay_version=overlay.version, overlay_sha256=overlay.sha256, entries=snapshot.entries,
+            overlay_version=overlay.version, overlay_sha256=overlay_sha256, entries=snapshot.entries,
             lists=snapshot.lists, dropped_lists=sorted(snapshot.dropped_lists), retained=snapshot.retained,
         )  # fmt: skip
         current = Current(
             generation=generation, snapshot_id=snapshot.snapshot_id, manifest_sha256=snapshot.manifest_sha256,
-            overlay_version=overlay.version, overlay_sha256=overlay.sha256, issued_at=issued_at, by=by,
+            overlay_version=overlay.version, overlay_sha256=overlay_sha256, issued_at=issued_at, by=by,
             history_sha256=sha256_hex(entry.encode()),
         )  # fmt: skip
         if self._signing_key is not None:
@@ -142,14 +161,19 @@ class Swap:
         replace_file(store.current_file, current.encode())
         return current
 
+    def _previous_sha256(self, generation: int) -> str | None:
+        """Give the SHA-256 of the entry that a new one follows: as CURRENT has it, whatever lies there by now."""
+        if self.before is not None and generation == self.before.generation and self.before.history_sha256 is not None:
+            return self.before.history_sha256
+        return self._store.history_sha256(generation) if generation else None
+
     def _history_damage(self) -> str | None:
         """Say why the history cannot be followed, if it cannot."""
-        try:
-            self._store.history()
-        except HistoryDamaged as error:
-            return str(error)
-        except (NoStore, CurrentDamaged):  # there is no place to follow it from
-            return None
+        if self.before is not None:  # else there is no place to follow it from
+            try:
+                self._store.history(self.before)
+            except HistoryDamaged as error:
+                return str(error)
         return None
 
     def _live_generation(self, generations: list[int]) -> int:
@@ -164,7 +188,7 @@ class Swap:
             store.overlays_dir.mkdir(exist_ok=True)
         versions = store.overlay_versions()
         version = 1 + max([self.overlay.version, *versions])
-        overlay = overlay.model_copy(update={"version": version, "previous_sha256": self.overlay.sha256})
+        overlay = overlay.model_copy(update={"version": version, "previous_sha256": self._overlay_sha256})
         replace_file(store.overlay_file(version), overlay.encode())
         for old in versions[: -_RETAINED_OVERLAYS or None]:
             if old != self.overlay.version:
@@ -172,17 +196,19 @@ class Swap:
                     store.overlay_file(old).unlink(missing_ok=True)
         return overlay
 
-    def remove_overlays_sealed_otherwise(self, seal_key_id: str | None) -> None:
-        """Remove the overlays that are not sealed as the store is now; in a store that is not sealed none."""
+    def remove_overlays_sealed_otherwise(self, seal_key_id: str | None) -> list[Path]:
+        """Remove the overlays that are not sealed as the store is now, in a sealed store; give those that stay."""
+        left: list[Path] = []
         if seal_key_id is None:
-            return
+            return left
         for version in self._store.overlay_versions():
             path = self._store.overlay_file(version)
-            with suppress(OSError):  # what is live is live; the next compile tries again
-                with path.open("rb") as file:
-                    head = file.read(_OVERLAY_HEAD_BYTES)
-                if f'"seal_key_id": "{seal_key_id}"'.encode() not in head:
+            try:
+                if is_sealed_otherwise(path, seal_key_id):
                     path.unlink()
+            except OSError:  # what is live is live; the next compile tries again
+                left.append(path)
+        return left
 
 
 def require_signable(store: Store, current: Current | None, key: SigningKey | None) -> None:
@@ -261,14 +287,17 @@ def sign_live(
     """
     current = store.current()
     directory = store.live_dir(current)
-    check_files(directory, read_trusted_manifest(directory, current.manifest_sha256), on_bytes=on_bytes)
+    manifest = read_trusted_manifest(directory, current.manifest_sha256)
+    overlay = store.overlay(current.overlay_version, current.overlay_sha256)
+    require_same_seal(overlay.seal_key_id, manifest.seal_key_id, store.overlay_file(overlay.version))
+    check_files(directory, manifest, on_bytes=on_bytes)
     with swapping(store, key) as swap:
         if swap.before != current:
             raise StoreLocked(f"{store.path}: something else went live meanwhile. Nothing was signed; run this again.")
-        before = current.key_id or "nobody"
+        before = repr(current.key_id[:64]) if current.key_id else "nobody"  # it may be anything
         signed = swap.commit(
             "sign", swap.live_snapshot(), swap.overlay, by=by, reason=reason,
-            details=[f"signed by {key.key_id}, before by {before[:64]}"],
+            details=[f"signed by {key.key_id}, before by {before}"],
         )  # fmt: skip
         return Signed(signed, swap.overlay, store.history_entry(signed.generation).details)
 

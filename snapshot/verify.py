@@ -22,7 +22,9 @@ from snapshot.errors import (
     UnexpectedFile,
 )
 from snapshot.manifest import Manifest
+from snapshot.overlay import is_sealed_otherwise
 from snapshot.reader import Snapshot, check_files, read_trusted_manifest
+from snapshot.seal import require_same_seal
 from snapshot.store import Current, HistoryEntry, Store
 
 
@@ -110,10 +112,23 @@ def _check_current(store: Store, report: VerifyReport) -> Current | None:
         report.damage.append(error)
         return current
     with suppress(SnapshotError):  # a damaged manifest is named with its snapshot
-        if read_trusted_manifest(store.live_dir(current), current.manifest_sha256).seal_key_id != overlay.seal_key_id:
-            path = store.overlay_file(overlay.version)
-            report.damage.append(SealKeyWrong(f"{path}: is sealed otherwise than the snapshot that CURRENT puts it on"))
+        manifest = read_trusted_manifest(store.live_dir(current), current.manifest_sha256)
+        try:
+            require_same_seal(overlay.seal_key_id, manifest.seal_key_id, store.overlay_file(overlay.version))
+        except SealKeyWrong as error:
+            report.damage.append(error)
+        _note_unsealed_overlays(store, overlay.seal_key_id, report)
     return current
+
+
+def _note_unsealed_overlays(store: Store, seal_key_id: str | None, report: VerifyReport) -> None:
+    """Name the overlays that a killed compile, or a full disk, kept from being removed when the seal was changed."""
+    if seal_key_id is None:
+        return
+    for version in store.overlay_versions():
+        with suppress(OSError):  # removed meanwhile
+            if is_sealed_otherwise(store.overlay_file(version), seal_key_id):
+                report.leftovers.append(f"overlays/{version}.json (sealed with another key, or not at all)")
 
 
 def _check_history(store: Store, current: Current | None, report: VerifyReport) -> list[HistoryEntry]:

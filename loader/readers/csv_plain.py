@@ -93,12 +93,12 @@ def _cut(chunk: LineChunk, width: int, delimiter: str) -> list[_Cells] | None:
     marks = np.flatnonzero(data == ord(delimiter))
     if not len(starts) or len(marks) != len(starts) * (width - 1):
         return None
-    marks = marks.reshape(len(starts), width - 1) + first
+    between = [marks[i :: width - 1] + first for i in range(width - 1)]
     # As many delimiters as there should be in all: then no row has too many unless another has too few.
-    if width > 1 and ((marks[:, 0] < starts).any() or (marks[:, -1] >= ends).any()):
+    if between and ((between[0] < starts).any() or (between[-1] >= ends).any()):
         return None
-    begins = [starts, *(marks[:, i] + 1 for i in range(width - 1))]
-    stops = [*(marks[:, i] for i in range(width - 1)), ends]
+    begins = [starts, *(column + 1 for column in between)]
+    stops = [*between, ends]
     return [_Cells(begin, stop - begin) for begin, stop in zip(begins, stops, strict=True)]
 
 

@@ -144,7 +144,7 @@ def test_a_key_is_replaced(place: Path) -> None:
     assert said == {
         "generation": current.generation, "snapshot_id": current.snapshot_id, "key_id": two,
         "overlay_version": current.overlay_version, "approved": 1, "suppressed": 0, "added": 0,
-        "details": [f"signed by {two}, before by {one}"],
+        "details": [f"signed by {two}, before by '{one}'"],
     }  # fmt: skip
     require(place, "two")
     for words in CHANGES.values():

@@ -33,6 +33,7 @@ def test_json_to_the_letter(tmp_path: Path, list_a: Path) -> None:
     assert said == {
         "generation": 1,
         "snapshot_id": current.snapshot_id,
+        "seal_key_id": None,
         "overlay_version": 1,
         "published": True,
         "already_there": False,
@@ -73,6 +74,7 @@ def test_json_to_the_letter(tmp_path: Path, list_a: Path) -> None:
             }
         ],
         "removed_snapshots": [],
+        "not_removed": [],
     }  # fmt: skip
 
 

@@ -166,8 +166,9 @@ def test_whatever_is_exchanged_is_refused_and_what_was_served_goes_on(place: Pla
     with place.running() as service:
         assert until(says(service, 3, None), 5), service.ready()
         wrong = exchanges(place)
-        for name, (current, reason) in wrong.items():
+        for number, (name, (current, reason)) in enumerate(wrong.items(), start=1):
             place.put(current)
+            assert until(lambda: service.log.count(REFUSED) == 2 * number, 5), (name, service.log)  # noqa: B023
             assert until(says(service, 3, reason), 5), (name, service.ready())
             _, ready = service.ready()
             assert ready["refused"]["generation"] == current.generation, name

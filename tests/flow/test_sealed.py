@@ -301,7 +301,12 @@ def test_what_needs_no_digest_needs_no_key(place: Path) -> None:
     assert f"sealed      with {key_id}" in hashwacht("show", *store).out
     assert "sealed      no" in hashwacht("show", "--store", place / "plain").out
     shown = hashwacht("overlay", *store).out
-    assert shown.startswith(f"overlay     5, digests sealed with {key_id}\n")
+    assert shown.startswith(f"overlay     5, sealed with {key_id}; digests are shown as sealed\n")
+    opened = hashwacht("overlay", *store, "--seal-key", place / "one").out
+    assert opened.startswith(f"overlay     5, sealed with {key_id}\n")
+    assert HEX["md5"][0] in opened
+    said = [hashwacht("overlay", "--json", *store, *more).json() for more in ((), ("--seal-key", place / "one"))]
+    assert [(each["seal_key_id"], each["digests_sealed"]) for each in said] == [(key_id, True), (key_id, False)]
     assert HEX["md5"][0] not in shown
     assert key_of(place / "one").seal(DIGESTS["md5"][0], ALGORITHMS["md5"]).hex() in shown
 
@@ -349,6 +354,15 @@ def test_an_overlay_that_is_sealed_otherwise_is_not_put_on_a_snapshot(tmp_path: 
             assert until(lambda: service.log.count("CURRENT refused") == 2, 30), service.log
             assert service.post("/v1/match", {"md5": HEX["md5"]}).problem() == (503, "seal_key_wrong")
         assert "seal_key_wrong" in {error.reason for error in verify_store(store).damage}
+        # Nor is a digest put into it, in one form or the other, nor looked up in it.
+        before = everything(store.path)
+        for words in (WITH_DIGESTS["suppress"], WITH_DIGESTS["lookup"]):
+            assert "error [seal_key_wrong]" in hashwacht(*words, "--store", store.path, "--seal-key", both, code=4).err
+            assert "error [seal_key_wrong]" in hashwacht(*words, "--store", store.path, code=4).err
+        hashwacht("keys", "new", tmp_path / f"signing {other}")
+        words = ("keys", "sign", *WHY, "--signing-key", tmp_path / f"signing {other}")
+        assert "error [seal_key_wrong]" in hashwacht(*words, "--store", store.path, code=4).err
+        assert everything(store.path) == before
 
 
 # From one key to another
@@ -371,13 +385,15 @@ def test_a_store_is_sealed_anew_while_it_is_served(place: Path, store: str, key:
         before = service.match(asked)
         assert len(before["matches"]) > 4 * (ROWS - 20)
         said = compiled(place, store, "--seal-key", place / key, code=3)
-        assert "error [diff_refused]" in said.err
-        assert "the seal is another one" in said.err
+        assert said.err.startswith(f"error [seal_changed]: {place / store}: is ")
+        assert "say so with --accept-diff REASON" in said.err
+        checked = compiled(place, store, "--seal-key", place / key, "--check")
+        assert [finding["kind"] for finding in checked["findings"]] == ["seal_changed"]
         said = compiled(place, store, "--seal-key", place / key, "--accept-diff", "a new seal key")
         assert said["generation"] == Store(place / store).current().generation
         assert [finding["kind"] for finding in said["findings"]] == ["seal_changed"]
         assert until(lambda: service.ready()[1]["generation"] == said["generation"], 20), service.log
-        service.wait_for(said["snapshot_id"])
+        assert until(lambda: service.log.count("snapshot live") == 4, 20), service.log
         after = service.match(asked)
         assert after["snapshot_id"] == said["snapshot_id"] != before["snapshot_id"]
         assert after["matches"] == before["matches"]
@@ -408,6 +424,64 @@ def test_a_key_is_exchanged_only_by_who_has_the_one_before(place: Path) -> None:
     compiled(place, "store", "--seal-key", place / "two", "--accept-diff", "a new seal key")
 
 
+def test_the_short_form_exchanges_no_key_in_passing(place: Path) -> None:
+    """It accepts what is in the list, but a key from the environment is no list."""
+    path = listfiles.write(place / "short.txt", listfiles.hex_lines(DIGESTS["sha256"]))
+    short = ("compile", "--list-id", "police", "--tier", "illegal", "--drop-list", "harmless", "--drop-list",
+             test_list.LIST_ID, path)  # fmt: skip
+    for store, key in (("plain", "one"), ("store", "two")):
+        before = everything(place / store)
+        said = hashwacht(*short, "--store", place / store, code=3, HASHWACHT_SEAL_KEY=str(place / key))
+        assert said.err.startswith("error [seal_changed]: ")
+        assert everything(place / store) == before
+    hashwacht(*short, "--store", place / "plain", "--seal-key", place / "one", "--accept-diff", "sealed from now on")
+
+
+def test_nothing_unsealed_is_written_where_something_is_sealed(tmp_path: Path, template: Path) -> None:
+    """Not even where what is live cannot be understood: without its key a sealed store takes nothing."""
+    shutil.copytree(template, tmp_path / "place")
+    place, store = tmp_path / "place", Store(tmp_path / "place" / "store")
+    store.overlay_file(overlay_in_force(store.path)[0]).write_bytes(b"nonsense")
+    said = compiled(place, "store", code=4)
+    assert said.err.startswith("error [overlay_damaged]: ")
+    store.current_file.rename(place / "CURRENT")
+    said = compiled(place, "store", code=4)
+    assert said.err.startswith("error [seal_key_missing]: ")
+    assert store.snapshots.name in said.err
+    assert found_in(store.path.rglob("*")) == []
+    compiled(place, "store", "--seal-key", place / "one")
+    assert found_in(store.path.rglob("*")) == []
+
+
+def test_what_could_not_be_removed_is_named(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk that takes no change at the wrong moment leaves what was to be sealed: said, and by `verify` too."""
+    store = Store(place / "plain")
+    old, snapshots = store.overlay_file(overlay_in_force(store.path)[0]), list(store.snapshots.iterdir())
+
+    def unlink(self: Path, missing_ok: bool = False) -> None:
+        if self == old:
+            raise PermissionError(1, "refused", str(self))
+        whole(self, missing_ok)
+
+    whole = Path.unlink
+    monkeypatch.setattr(Path, "unlink", unlink)
+    lists = read_lists_file(place / "lists.toml").lists
+    request = BuildRequest(
+        store.path, lists, by="tests", seal_keys=SealKeys.load(place / "one"), may_change_seal=True,
+        accept_diff="sealed from now on", drop_lists=[test_list.LIST_ID],
+    )  # fmt: skip
+    result = build(request)
+    assert result.published is not None
+    assert result.published.left == (old,)
+    assert not any(path.exists() for path in snapshots)
+    assert verify_store(store).leftovers == [f"overlays/{old.name} (sealed with another key, or not at all)"]
+    monkeypatch.undo()
+    said = compiled(place, "plain", "--seal-key", place / "one")
+    assert said["not_removed"] == []
+    assert not old.exists()
+    assert verify_store(store).leftovers == []
+
+
 def test_no_snapshot_goes_under_an_overlay_that_is_sealed_otherwise(place: Path) -> None:
     """A snapshot that somebody put back into the store, and that its history knows."""
     plain = Store(place / "plain")
@@ -419,6 +493,7 @@ def test_no_snapshot_goes_under_an_overlay_that_is_sealed_otherwise(place: Path)
     before = plain.read_current_bytes()
     said = hashwacht("rollback", snapshot_id, "--store", plain.path, code=4)
     assert said.err.startswith("error [seal_key_wrong]: ")
+    assert f"Sealed like it: {plain.current().snapshot_id}. Roll back to one of these" in said.err
     assert plain.read_current_bytes() == before
     said = hashwacht("diff", snapshot_id, "--store", plain.path, code=4)
     assert said.err.startswith("error [seal_key_wrong]: ")

@@ -1,4 +1,4 @@
-"""The files that the tour of docs/operations.md begins with: two suppliers' deliveries and a customer's file, all made up.
+"""The files that the tour of docs/operations.md begins with: two suppliers' deliveries, a customer's file; made up.
 
 python -m tests.samples.first_day DIRECTORY      write them, to follow the page by hand
 """

@@ -9,6 +9,7 @@ import shutil
 import stat
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import suppress as suppressed
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -657,7 +658,7 @@ def test_another_key_signs_only_on_purpose(signed: Store, keys: Path, one: Signi
         signed, two, SignatureWrong, f"is signed by '{one.key_id}'.*`hashwacht keys sign`", some_entries
     )
     sign(signed, two)
-    assert signed.history()[0].details == [f"signed by {two.key_id}, before by {one.key_id}"]
+    assert signed.history()[0].details == [f"signed by {two.key_id}, before by '{one.key_id}'"]
     TrustedKeys.load(keys / "two.pub").require(suppress(signed, two, b"1" * 16), signed.current_file)
     refuses_every_change(signed, one, SignatureWrong, f"is signed by '{two.key_id}'", some_entries)
 
@@ -706,6 +707,48 @@ def test_an_entry_of_the_history_that_was_altered_by_hand_leads_no_change_astray
         assert damageable.current() == current
     after = suppress(damageable, one, b"1" * 16)
     assert (after.snapshot_id, after.manifest_sha256) == (current.snapshot_id, current.manifest_sha256)
+    # Nor does that change make the altered entry a link of the signed chain.
+    with pytest.raises(HistoryDamaged, match=r"/3\.json: is not what the entry after it vouches for"):
+        damageable.history()
+    with pytest.raises((SnapshotMissing, HistoryDamaged)):
+        rollback(damageable, one, smuggled.snapshot_id)
+    assert not verify_store(damageable).whole
+
+
+@pytest.mark.parametrize("change", ["suppress", "compile", "sign"])
+def test_what_is_signed_is_what_was_checked(
+    signed: Store, one: SigningKey, change: str, some_entries, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody who exchanges CURRENT between two looks at it gets nothing signed: there is one look."""
+    foreign = Store(tmp_path / "foreign")
+    smuggled = publish(foreign, None, some_entries(20, MD5))
+    shutil.copytree(foreign.live_dir(smuggled), signed.snapshot_dir(smuggled.snapshot_id))
+    honest = signed.read_current_bytes()
+    forged = signed.current().model_copy(update={
+        "snapshot_id": smuggled.snapshot_id, "manifest_sha256": smuggled.manifest_sha256,
+    })  # fmt: skip
+    looks = []
+
+    def read(store: Store) -> bytes:
+        looks.append(store)
+        return forged.encode() if store == signed and len(looks) % 2 == 0 else honest
+
+    changes = {
+        "suppress": lambda: suppress(signed, one, b"1" * 16),
+        "compile": lambda: publish(signed, one, some_entries(20, MD5)),
+        "sign": lambda: sign(signed, one),
+    }
+    for first in (0, 1):
+        looks[:] = [signed] * first
+        with monkeypatch.context() as patch:
+            patch.setattr(Store, "read_current_bytes", read)
+            with suppressed(StoreError):  # to notice it is as good
+                changes[change]()
+        assert signed.current().snapshot_id != smuggled.snapshot_id
+        signed.current_file.write_bytes(honest)
+    smuggled_dir = signed.snapshot_dir(smuggled.snapshot_id)
+    if smuggled_dir.exists():
+        shutil.rmtree(smuggled_dir)
 
 
 def test_a_snapshot_that_only_an_altered_history_vouches_for_is_written_anew(
