@@ -19,10 +19,13 @@ from snapshot.algorithms import ALGORITHMS
 from snapshot.errors import FileMissing, ManifestDamaged, NewerFormat, OlderFormat, StoreUnusable
 from snapshot.labels import Tier
 from snapshot.seal import KEY_ID_PATTERN
+from snapshot.small_files import read_whole
 
 FORMAT_VERSION: Final = 2
 MANIFEST: Final = "manifest.json"
 ENTRIES: Final = "entries.lmdb"
+#: A class has some hundred bytes, and there are thousands at most.
+_MAX_BYTES: Final = 1 << 28
 
 
 class _Part(BaseModel):
@@ -150,7 +153,7 @@ def read_manifest(directory: Path) -> tuple[Manifest, str]:
     """
     path = directory / MANIFEST
     try:
-        raw = path.read_bytes()
+        raw = read_whole(path, _MAX_BYTES)
     except FileNotFoundError:
         raise FileMissing(path, "is missing") from None
     except OSError as error:

@@ -33,10 +33,14 @@ from snapshot.errors import (
 )
 from snapshot.manifest import ListFacts, sha256_hex
 from snapshot.overlay import EMPTY, Overlay, parse_overlay
+from snapshot.small_files import read_whole
 
 _HEX64: Final = r"^[0-9a-f]{64}$"
 
 
+#: CURRENT is a line; a full overlay of the longest texts, and the history of many lists, are some hundred MB.
+_MAX_CURRENT_BYTES: Final = 1 << 16
+_MAX_FILE_BYTES: Final = 1 << 29
 _OVERLAY_REMEDY: Final = (
     "Put the file back from a backup of the store; what is served stays as it is until then, and nothing can be "
     "changed, so that no suppression gets lost."
@@ -133,7 +137,7 @@ class Store:
         Raises NoStore when there is none, StoreUnusable when it cannot be read.
         """
         try:
-            return self.current_file.read_bytes()
+            return read_whole(self.current_file, _MAX_CURRENT_BYTES)
         except (FileNotFoundError, NotADirectoryError):
             what = "has no CURRENT: nothing was published there yet" if self.path.is_dir() else "is not there"
             raise NoStore(f"{self.path}: the store {what}. `hashwacht compile` makes it.") from None
@@ -193,7 +197,7 @@ class Store:
         """Give a history entry with the SHA-256 of its file."""
         path = self.history_file(generation)
         try:
-            raw = path.read_bytes()
+            raw = read_whole(path, _MAX_FILE_BYTES)
             entry = HistoryEntry.model_validate(orjson.loads(raw))
         except FileNotFoundError:
             raise HistoryDamaged(f"{path}: is missing") from None
@@ -245,7 +249,7 @@ class Store:
             return EMPTY
         path = self.overlay_file(version)
         try:
-            raw = path.read_bytes()
+            raw = read_whole(path, _MAX_FILE_BYTES)
         except FileNotFoundError:
             raise OverlayDamaged(path, f"is missing. {_OVERLAY_REMEDY}") from None
         except OSError as error:
