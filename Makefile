@@ -53,7 +53,7 @@ bench: install-dev ## everything measured beside its peers: benchmarks/results a
 	$(BENCH) full --results benchmarks/results $(BENCH_FLAGS)
 	$(BENCH).readme_table
 
-bench-quick: install-dev ## the same, shorter, as a table here (4 minutes)
+bench-quick: install-dev ## the same, shorter, as a table here (5 minutes)
 	$(BIN)/python tests/machine.py $(PEERS)
 	$(BENCH) quick --json build/bench-quick.json $(BENCH_FLAGS)
 

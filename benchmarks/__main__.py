@@ -50,7 +50,7 @@ def main(
 ) -> None:  # fmt: skip
     """Measure hashwacht beside baselines of the same run and print a table.
 
-    Wants two free cores; quick takes 4 minutes and 3 GB of disk, full 30 minutes. A part that needs a program which is
+    Wants two free cores; quick takes 5 minutes and 3 GB of disk, full 30 minutes. A part that needs a program which is
     not installed is left out by name, with CI=true it ends the run.
     """
     suite = SUITES[suite_name]
