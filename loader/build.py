@@ -8,7 +8,7 @@
     spool      partition by leading byte, out of core     loader/spool.py
     gate       not too many bad lines, no cut, not empty  loader/report.py, loader/gate.py
     sort       each part by digest                        loader/merge.py
-    guard      withdrawn and known-good digests go        loader/guard.py
+    guard      withdrawn and known-good digests go        loader/guard.py, loader/entries.py
     merge      repeats → one record, one label set        loader/merge.py
     write      blocks, filters, manifest                  snapshot/writer.py
     gate       a sample is found as serving will find it  loader/gate.py
@@ -25,7 +25,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -33,6 +33,8 @@ import numpy as np
 
 from loader import gate, test_list
 from loader.diff_gate import refuse_diff
+from loader.entries import Collisions, numbered_places, require_second_look
+from loader.errors import ListChanged
 from loader.gate import Comparison
 from loader.guard import Guard, trivial_digests
 from loader.inputs import Limits, ListInput
@@ -48,6 +50,7 @@ from snapshot.algorithms import ALGORITHMS, Algorithm
 from snapshot.hexdigest import ByteMatrix
 from snapshot.labels import LabelClass
 from snapshot.manifest import ListFacts, Manifest
+from snapshot.overlay import Overlay
 from snapshot.pipeline import Follower, ahead
 from snapshot.publish import Published, Publisher
 from snapshot.seal import NO_SEAL_KEYS, Seal, SealKeys
@@ -98,13 +101,17 @@ class BuildRequest:
 
 @dataclass(frozen=True, slots=True)
 class BuildResult:
-    """What a compile did: what went live (None: it was only a check), what it changed, what became of every line."""
+    """What a compile did: what went live (None: it was only a check), what it changed, what became of every line.
+
+    `overlay_notes` are changes of approvals and additions that came with it, in words.
+    """
 
     request: BuildRequest
     manifest: Manifest
     published: Published | None
     comparison: Comparison
     report: CompileReport
+    overlay_notes: Sequence[str] = ()
 
 
 def build(
@@ -120,6 +127,8 @@ def build(
     _keep_freed_memory()
     store = Store(request.store)
     with Publisher(store, signing_key) as publisher:
+        if not request.check_only:
+            publisher.require_signable()
         dropped = gate.refuse_lost_lists(store, request.list_ids, request.drop_lists)
         gate.refuse_seal(store, request.seal_keys, may_change=request.may_change_seal or request.check_only)
         work = publisher.work_directory()
@@ -138,17 +147,23 @@ def build(
         if request.check_only:
             return BuildResult(request, manifest, None, comparison, report)
         if request.accept_diff is None:
-            refuse_diff(comparison.diff, comparison.findings)
+            refuse_diff(comparison.diff, comparison.findings, report.guard.named)
         directory = store.snapshot_dir(manifest.snapshot_id)  # where it is by then
+        notes: list[str] = []
+        details = [f"accepted: {finding.text}" for finding in comparison.stopping]
+
+        def change(overlay: Overlay) -> Overlay:
+            sealed = gate.resealed(overlay, request.seal_keys, store)
+            after, told = gate.overlay_after(sealed, manifest, directory, request.by, request.approved_lists, store)
+            notes.extend(told)
+            details.extend(told)  # before the swap writes them into the history
+            return after
+
         published = publisher.publish(
-            work / "snapshot", manifest, by=request.by, dropped_lists=dropped,
-            reason=request.accept_diff, details=[f"accepted: {finding.text}" for finding in comparison.stopping],
-            change=lambda overlay: gate.overlay_after(
-                gate.resealed(overlay, request.seal_keys, store), manifest, directory, request.by,
-                request.approved_lists,
-            ),
+            work / "snapshot", manifest, by=request.by, dropped_lists=dropped, reason=request.accept_diff,
+            details=details, change=change,
         )  # fmt: skip
-    return BuildResult(request, published.manifest, published, comparison, report)
+    return BuildResult(request, published.manifest, published, comparison, report, notes)
 
 
 def read_lists(
@@ -212,6 +227,9 @@ def normalise(
     if batch.references is not None:
         each = numbers * len(batch.digests) if batch.categories is None else numbers
         numbers = labels.add_references(each, batch.references, delivery)
+    in_rows = batch.rows is not None
+    if in_rows or batch.references is not None:
+        labels.note_entries(batch.algorithm.name, numbers, of_rows=in_rows)
     return numbered_rows(digests, numbers)
 
 
@@ -236,6 +254,45 @@ def add_trivial_files(spools: Spools, seal: Seal | None) -> None:
         packed = b"".join(some) if seal is None else seal.seal(b"".join(some), algorithm)
         matrix = np.frombuffer(packed, dtype=np.uint8).reshape(-1, algorithm.digest_bytes)
         spools.add(algorithm, numbered_rows(matrix, KNOWN_GOOD))
+
+
+def find_known_entries(
+    request: BuildRequest, labels: LabelTable, spools: Spools, guard: Guard, report: CompileReport, progress: Progress
+) -> Collisions:
+    """Find the entries of which a digest is known good; read lists again where only their rows tell what is of one.
+
+    Raises ListUnreadable for such a list that can be read only once, and ListChanged for one that is another by now.
+    """
+    collisions = Collisions(labels)
+    if not labels.entry_algorithms:
+        return collisions
+    progress.stage("known-good entries", None)
+    collisions.find(spools, guard.withdrawn)
+    if not (lists := collisions.rows_to_find):
+        return collisions
+    first = iter(report.files)
+    for item in request.lists:
+        for path, before in zip(item.files, first, strict=False):
+            if item.list_id in lists and not item.known_good:
+                require_second_look(path)
+                again = FileReport(path, before.format)
+                seal = request.seal_keys.in_use
+                collisions.add_rows(numbered_places(numbered_again(item, again, labels, seal, progress)))
+                if (again.lines_read, again.digests) != (before.lines_read, before.digests):
+                    raise ListChanged(
+                        path, "is not what it was when it was read first; load it again when it is complete"
+                    )
+    collisions.finish()
+    return collisions
+
+
+def numbered_again(
+    item: ListInput, report: FileReport, labels: LabelTable, seal: Seal | None, progress: Progress
+) -> Iterator[tuple[Batch, ByteMatrix]]:
+    """Parse → normalise once more: each batch with its rows, numbered as if it had no references."""
+    for batch in parse(item, report, progress):
+        if isinstance(batch, Batch) and batch.rows is not None:
+            yield batch, normalise(replace(batch, references=None), item, labels, report.path, seal)
 
 
 def guarded_parts(spools: Spools, guard: Guard, algorithm: Algorithm) -> Iterator[tuple[ByteMatrix, Mask, int]]:
@@ -263,6 +320,7 @@ def write_snapshot(
         closing(Guard(labels, directory.parent)) as guard,
         SnapshotWriter(directory, false_positive_rate=rate, label_set_id_bytes=id_bytes, seal_key_id=key_id) as writer,
     ):
+        guard.leave_out_with(find_known_entries(request, labels, spools, guard, report, progress))
         merger = Merger(labels, writer, id_bytes, references)  # it stores label sets as it meets them
         for algorithm in spools.algorithms():
             progress.stage(f"writing {algorithm.name}", spools.rows(algorithm) * (algorithm.digest_bytes + LABEL_BYTES))
@@ -282,7 +340,8 @@ def write_snapshot(
         report.guard = guard.report if seal is None else guard.report.unsealed(seal)
         # Counted from what came in: the spool has dropped repeats of a digest that comes very often.
         kept = sum(item.digests for item in facts if item.kind == "known-bad")
-        report.merged = kept - guard.report.guarded_rows - guard.report.withdrawn_rows - merger.distinct
+        left_out = guard.report.guarded_rows + guard.report.with_it_rows + guard.report.withdrawn_rows
+        report.merged = kept - left_out - merger.distinct
         guarded, withdrawn = guard.report.by_list, guard.report.withdrawn_by_list
         facts = [
             item.model_copy(update={"guarded": guarded[item.list_id], "withdrawn": withdrawn[item.list_id]})

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import click
 
 from loader.build import BuildResult
 from loader.diff_gate import Finding, lines_of
 from loader.diff_gate import as_json as diff_as_json
+from loader.entries import MAX_ROWS_OF_ENTRY
 from loader.guard import Collision, GuardReport
-from loader.printing import print_json
+from loader.printing import counted, print_json
 from snapshot.labels import Label
 
 #: Known-good digests that are named; `--json` has up to 20 of each class.
@@ -25,8 +28,8 @@ def print_result(result: BuildResult, seconds: float, *, as_json: bool) -> None:
         click.echo(f"refused: {bad}", err=True)
     empty = f" ({len(report.empty_files):,} of them empty)" if report.empty_files else ""
     click.echo(
-        f"read      {len(report.files):,} files{empty}, {report.lines_read:,} lines: {report.digest_count:,} digests, "
-        f"{report.refused:,} lines refused"
+        f"read      {counted(len(report.files), 'file')}{empty}, {report.lines_read:,} lines: "
+        f"{report.digest_count:,} digests, {report.refused:,} lines refused"
     )
     _print_guard(report.guard)
     kinds = ", ".join(f"{facts.entries:,} {name}" for name, facts in manifest.algorithms.items()) or "nothing"
@@ -54,13 +57,32 @@ def print_result(result: BuildResult, seconds: float, *, as_json: bool) -> None:
 def _print_guard(guard: GuardReport) -> None:
     if guard.withdrawn_rows:
         click.echo(f"withdrawn {guard.withdrawn_rows:,} entries that their suppliers took back")
-    if not guard.collisions:
-        return
-    lists = ", ".join(f"{count:,} of {list_id}" for list_id, count in sorted(guard.by_list.items()))
-    click.echo(
-        f"known     {guard.collisions:,} listed digests are known good and left out: {lists}; tell the suppliers"
-    )
-    for collision in guard.named[:_NAMED_COLLISIONS]:
+    if guard.collisions:
+        click.echo(
+            f"known     {guard.collisions:,} listed digests are known good and left out: {_by_list(guard.by_list)}; "
+            "tell the suppliers"
+        )
+        _print_collisions([each for each in guard.named if not each.with_it])
+    if guard.with_it:
+        click.echo(
+            f"with it   {guard.with_it:,} other digests of the same entries are left out with them: "
+            f"{_by_list(guard.with_it_by_list)}"
+        )
+        _print_collisions([each for each in guard.named if each.with_it])
+    if guard.constants:
+        click.echo(
+            f"warning: {guard.constants:,} of these digests, or their references, stand on more than "
+            f"{MAX_ROWS_OF_ENTRY:,} rows, as a placeholder would: what else those rows list is still listed",
+            err=True,
+        )
+
+
+def _by_list(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{count:,} of {list_id}" for list_id, count in sorted(counts.items()))
+
+
+def _print_collisions(named: Sequence[Collision]) -> None:
+    for collision in named[:_NAMED_COLLISIONS]:
         labels = "; ".join(" / ".join(_shown(label).values()) for label in collision.labels)
         click.echo(f"          {collision.digest}  {collision.algorithm}  {labels}")
 
@@ -74,6 +96,8 @@ def _print_comparison(result: BuildResult) -> None:
             click.echo(f"{'stops' if result.request.accept_diff is None else 'accepted'}: {finding.text}", err=True)
         elif _is_news(finding, result):
             click.echo(f"note: {finding.text}", err=True)
+    for note in result.overlay_notes:
+        click.echo(f"overlay: {note}", err=True)
     if comparison.diff is not None and comparison.diff.old_snapshot_id is not None:
         for line in lines_of(comparison.diff):
             click.echo(f"changed   {line}")
@@ -83,7 +107,7 @@ def _is_news(finding: Finding, result: BuildResult) -> bool:
     """Tell whether nothing else that is printed says so already."""
     if finding.kind == "class_appeared":
         return finding.list_id not in result.request.approved_lists  # the others are off until they are approved
-    return finding.kind not in {"reclassed", "guard_collisions"}
+    return finding.kind not in {"reclassed", "guard_collisions"}  # the counts, and the guard's own lines
 
 
 def _facts(result: BuildResult, seconds: float) -> dict[str, object]:
@@ -108,7 +132,13 @@ def _facts(result: BuildResult, seconds: float) -> dict[str, object]:
         "known_good": {
             "digests": report.guard.collisions,
             "lists": dict(report.guard.by_list),
-            "named": [_collision(collision) for collision in report.guard.named],
+            "named": [_collision(each) for each in report.guard.named if not each.with_it],
+            "with_it": {
+                "digests": report.guard.with_it,
+                "lists": dict(report.guard.with_it_by_list),
+                "named": [_collision(each) for each in report.guard.named if each.with_it],
+            },
+            "constants": report.guard.constants,
         },
         "refused": report.refused,
         "bad_lines": [str(bad) for bad in report.bad_lines],
@@ -118,6 +148,7 @@ def _facts(result: BuildResult, seconds: float) -> dict[str, object]:
             {"kind": finding.kind, "list_id": finding.list_id, "text": finding.text, "stops": finding.stops}
             for finding in comparison.findings
         ],
+        "overlay_notes": list(result.overlay_notes),
         "removed_snapshots": list(published.removed) if published else [],
         "not_removed": [str(path) for path in published.left] if published else [],
         "seconds": round(seconds, 3),

@@ -9,6 +9,7 @@
 | `list_shrank`      | yes   | more of a list's entries are gone than `max_shrink` allows                     |
 | `list_grew`        | yes   | a list has more entries on top than `max_growth` allows                        |
 | `class_vanished`   | yes   | a category is gone, or has another tier, which nobody has approved yet         |
+| `class_moved`      | yes   | more of a class's digests have other classes of its list than `max_shrink` allows |
 | `guard_collisions` | yes   | a list names more known-good digests than before                               |
 | `constant_value`   | yes   | one digest stands under more than 100 references: a placeholder, not a file    |
 | `seal_changed`     | yes   | another seal key, or the first: nobody can tell what else changed              |
@@ -18,17 +19,21 @@
 | `reclassed`        | no    | digests that have other classes than before                                    |
 
 What shrinks is counted by entry: a list of which every digest was exchanged has lost all of them, though it is as long
-as before. Nothing stops the first publish of a store, which has nothing to be compared with.
+as before. A class of which one digest is left has not vanished, but what left it for others of the list is judged like
+what left the list. Nothing stops the first publish of a store, which has nothing to be compared with.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from typing import ClassVar, Final, Literal
 
 from loader.diff import Change, Classes, SnapshotDiff
 from loader.errors import LoaderError
+from loader.guard import Collision
 from loader.inputs import DEFAULT_LIMITS, Limits
 from snapshot.labels import ACTING_TIERS, MAX_REFERENCES_PER_CLASS, LabelClass, Tier
 from snapshot.manifest import Manifest
@@ -37,6 +42,8 @@ from snapshot.manifest import Manifest
 ALWAYS_ALLOWED: Final = 100
 #: Re-classed counts that are named, the largest; the others are only summed up.
 NAMED_RECLASSED: Final = 20
+#: Known-good digests that are named.
+NAMED_COLLISIONS: Final = 10
 
 _REMEDY: Final = (
     "Ask the suppliers, or look into their deliveries. If all of this is meant, compile again with "
@@ -44,7 +51,7 @@ _REMEDY: Final = (
 )
 
 FindingKind = Literal[
-    "list_shrank", "list_grew", "class_vanished", "guard_collisions", "constant_value", "seal_changed",
+    "list_shrank", "list_grew", "class_vanished", "class_moved", "guard_collisions", "constant_value", "seal_changed",
     "list_dropped", "class_appeared", "class_unmapped", "reclassed",
 ]  # fmt: skip
 
@@ -79,6 +86,7 @@ def check_diff(
     found = [
         *_lists(diff, limits, old, new),
         *_vanished(diff, new),
+        *_moved(diff, limits),
         *_collisions(old, new),
         *_constants(old, new),
         *_new_classes(diff),
@@ -95,8 +103,11 @@ def seal_changed(old: Manifest, new: Manifest) -> Finding:
     return Finding("seal_changed", None, text, stops=True)
 
 
-def refuse_diff(diff: SnapshotDiff | None, findings: Sequence[Finding]) -> None:
-    """Raise DiffRefused when a finding stops; the message is the whole report."""
+def refuse_diff(diff: SnapshotDiff | None, findings: Sequence[Finding], collisions: Sequence[Collision] = ()) -> None:
+    """Raise DiffRefused when a finding stops; the message is the whole report.
+
+    Of `collisions` the first of the lists that stop for them are named, without their digests: it goes into logs.
+    """
     stopping = [finding for finding in findings if finding.stops]
     if not stopping:
         return
@@ -106,11 +117,26 @@ def refuse_diff(diff: SnapshotDiff | None, findings: Sequence[Finding]) -> None:
     lines = [
         f"{changes} of what is live that nobody has accepted; nothing is published",
         *(f"stops: {finding.text}" for finding in stopping),
+        *_named_collisions({each.list_id for each in stopping if each.kind == "guard_collisions"}, collisions),
         *(f"noted: {finding.text}" for finding in noted),
         *(lines_of(diff) if diff is not None else ()),
         _REMEDY,
     ]
     raise DiffRefused("\n  ".join(lines))
+
+
+def _named_collisions(lists: AbstractSet[str | None], collisions: Sequence[Collision]) -> Iterator[str]:
+    """Yield what is known good, by list, category and reference: what a supplier needs to find it."""
+    found = [
+        f"known good: {' / '.join(map(_shown, filter(None, label)))}, {each.algorithm}"
+        for each in collisions
+        if not each.with_it
+        for label in each.labels
+        if label.list_id in lists
+    ]
+    yield from found[:NAMED_COLLISIONS]
+    if found[NAMED_COLLISIONS:]:
+        yield "known good: … and others; `compile --check --json` has more, with their digests"
 
 
 def _lists(diff: SnapshotDiff, limits: Mapping[str, Limits], old: Manifest | None, new: Manifest) -> Iterator[Finding]:
@@ -147,6 +173,23 @@ def _vanished(diff: SnapshotDiff, new: Manifest) -> Iterator[Finding]:
             text += f"; the category has another tier now ({', '.join(now)}), which is off until it is approved"
         # A tier that never leads to anything takes nothing along when the category gets another one.
         yield Finding("class_vanished", label_class.list_id, text, stops=label_class.tier in ACTING_TIERS or not now)
+
+
+def _moved(diff: SnapshotDiff, limits: Mapping[str, Limits]) -> Iterator[Finding]:
+    """Classes whose digests are still in the list, but not in the class: a vanished one is told as such."""
+    moved: Counter[LabelClass] = Counter()
+    for (before, after), count in diff.reclassed.items():
+        stay_in = {label_class.list_id for label_class in after}
+        moved.update({each: count for each in before if each not in after and each.list_id in stay_in})
+    for label_class, count in sorted(moved.items()):
+        change = diff.of_class(label_class)
+        limit = limits.get(label_class.list_id, DEFAULT_LIMITS).max_shrink
+        if change.after and count > ALWAYS_ALLOWED and count > limit * change.before:
+            text = (
+                f"{_name(label_class)}: {count:,} of its {change.before:,} digests have other classes of the list now "
+                f"({_percent(count / change.before)}, max_shrink is {_percent(limit)})"
+            )
+            yield Finding("class_moved", label_class.list_id, text, stops=True)
 
 
 def _collisions(old: Manifest | None, new: Manifest) -> Iterator[Finding]:

@@ -193,39 +193,111 @@ def compare_with_live(
 
 
 def overlay_after(
-    overlay: Overlay, manifest: Manifest, directory: Path, by: str, approve_lists: Collection[str]
-) -> Overlay:
-    """Give the overlay that a new snapshot in `directory` goes live with.
+    overlay: Overlay, manifest: Manifest, directory: Path, by: str, approve_lists: Collection[str], store: Store
+) -> tuple[Overlay, list[str]]:
+    """Give the overlay that a new snapshot in `directory` goes live with, and what that changes, in words.
 
     An addition that is known good by now is taken back, as `add` would have refused it, and one whose category has
-    another tier now follows it, so that it counts again when that is approved.
+    another tier now follows it, so that it counts again when that is approved. One that a list has by now stays: it is
+    the operator's to take back.
 
-    A class is approved with its tier: where a category has another tier now, or its list is gone, the approval of the
-    old class is revoked, so that going back to that tier is not silently on again. Of `approve_lists` all classes go
-    on, those of unknown tier aside.
+    A class is approved with its tier and for what is in it: where the category has another tier now, or is not in the
+    snapshot, its approval is revoked. So going back to that tier, or a category of the same name with other content, is
+    not silently on again. Of `approve_lists` all classes go on, those of unknown tier aside, and those that somebody
+    switched off by name: they stay off until somebody approves them by name.
     """
     classes = {LabelClass(facts.list_id, facts.category, facts.tier) for facts in manifest.classes}
     tiers = {(each.list_id, each.category): each.tier for each in classes}
     known_good = KnownGood(directory, manifest)
-
-    def is_stale(approved: LabelClass) -> bool:
-        if approved.list_id not in manifest.list_ids:
-            return True
-        return approved not in classes and (approved.list_id, approved.category) in tiers
+    notes: list[str] = []
 
     def followed(added: Addition) -> Addition:
         tier = tiers.get((added.list_id, added.category), added.tier)
         return added if tier is added.tier else added.model_copy(update={"tier": tier})
 
-    overlay = overlay.without_approvals(is_stale)
-    overlay = overlay.without_additions(lambda each: known_good.has(ALGORITHMS[each.algorithm], each.raw()))
+    gone = sorted(overlay.approved - classes)
+    notes += [_revoked(each, tiers, overlay) for each in gone]
+    overlay = overlay.without_approvals(gone.__contains__)
+    dropped = [each for each in overlay.additions if known_good.has(ALGORITHMS[each.algorithm], each.raw())]
+    notes += [f"the addition of {_described(each)} was taken back: the digest is known good now" for each in dropped]
+    overlay = overlay.without_additions(dropped.__contains__)
     overlay = overlay.with_additions_changed(followed)
-    at = datetime.now(UTC).replace(microsecond=0)
-    return overlay.with_approvals(
-        Approval(**each._asdict(), by=by, at=at, reason="compiled with its tier named")
-        for each in sorted(classes)
-        if each.list_id in approve_lists and each.tier is not Tier.UNKNOWN
+    notes += [
+        f"the addition of {_described(each)} is on that list too now; `hashwacht remove` takes it back"
+        for each in _listed(overlay.additions, directory, manifest)
+    ]
+    on = sorted(
+        each for each in classes - overlay.approved if each.list_id in approve_lists and each.tier is not Tier.UNKNOWN
     )
+    revoked = _revoked_by_hand(store, on)
+    notes += [f"{_shown(each)} stays off: {why}" for each, why in revoked.items()]
+    at = datetime.now(UTC).replace(microsecond=0)
+    overlay = overlay.with_approvals(
+        Approval(**each._asdict(), by=by, at=at, reason="compiled with its tier named")
+        for each in on
+        if each not in revoked
+    )
+    return overlay, notes
+
+
+def _revoked(label_class: LabelClass, tiers: Mapping[tuple[str, str], Tier], overlay: Overlay) -> str:
+    tier = tiers.get((label_class.list_id, label_class.category))
+    why = "is not in this snapshot" if tier is None else f"has the tier {tier} now"
+    text = f"the approval of {_shown(label_class)} is revoked, since the category {why}"
+    silent = sum(each.label.label_class == label_class for each in overlay.additions)
+    return text + (f"; additions to it that are no match by that: {silent:,}" if silent else "")
+
+
+def _described(added: Addition) -> str:
+    """Name an addition, without its digest."""
+    reference = "" if added.reference is None else f" / {added.reference}"
+    return f"{added.algorithm} to {added.list_id} / {added.category}{reference}"
+
+
+def _shown(label_class: LabelClass) -> str:
+    return " / ".join(label_class)
+
+
+def _listed(additions: Sequence[Addition], directory: Path, manifest: Manifest) -> list[Addition]:
+    """Give the additions that a new snapshot has in the same class."""
+    if not additions:
+        return []
+    found = []
+    _, manifest_sha256 = read_manifest(directory)
+    with Snapshot(directory, manifest, manifest_sha256) as snapshot:
+        for added in additions:
+            table = snapshot.tables.get(added.algorithm)
+            label_set_id = None if table is None else table.find(added.raw())
+            labels = () if label_set_id is None else snapshot.labels(label_set_id)
+            if any(label.label_class == added.label.label_class for label in labels):
+                found.append(added)
+    return found
+
+
+def _revoked_by_hand(store: Store, classes: Collection[LabelClass]) -> dict[LabelClass, str]:
+    """Give those of some classes that are not approved which `hashwacht revoke` switched off last, each with why.
+
+    With a history that cannot be followed nobody can tell, and a class that is off stays off. Cost: the history is read
+    back to the last approval or revocation of each, whole for a class that is new.
+    """
+    found: dict[LabelClass, str] = {}
+    wanted = {f"{each.list_id} / {each.category} as {each.tier}": each for each in classes}
+    try:
+        for entry in store.history() if wanted else ():
+            for detail in entry.details:
+                verb, _, name = detail.partition(" ")
+                if name not in wanted or (entry.action, verb) not in {("revoke", "revoked"), ("approve", "approved")}:
+                    continue
+                label_class = wanted.pop(name)
+                if verb == "revoked":
+                    reason = f" ({entry.reason})" if entry.reason else ""
+                    found[label_class] = f"{entry.by} revoked it{reason}; `hashwacht approve` switches it on again"
+    except (NoStore, CurrentDamaged):
+        return found  # nothing was live, or it went with what is damaged
+    except HistoryDamaged as error:
+        why = f"whether somebody revoked it cannot be told: {error}; `hashwacht approve` switches it on"
+        found |= dict.fromkeys(wanted.values(), why)
+    return found
 
 
 def check_new_snapshot(directory: Path, manifest: Manifest) -> None:

@@ -3,7 +3,8 @@
 Empty files, single-pixel images and files that come with every content management system turn up on real hash lists;
 each would have innocent uploads deleted. Known-good digests travel through the loader like all others, as rows with a
 number of their own (KNOWN_GOOD), so there can be as many as disk space allows. Once a part is sorted, the rows of a
-digest stand together, and where one of them is known good none of them is taken. Withdrawn rows go in the same step.
+digest stand together, and where one of them is known good none of them is taken. Withdrawn rows go in the same step,
+and so do the other digests of entries that are known good by one of theirs (loader/entries.py).
 
     trivial_digests()        digests of files that anybody has, from their bytes
     guard.take_out(…)        sorted rows → the rows that may be listed, collisions counted and named
@@ -25,6 +26,7 @@ from typing import BinaryIO, Final
 import numpy as np
 import numpy.typing as npt
 
+from loader.entries import Collisions
 from loader.label_numbers import FIRST_REFERENCE, KNOWN_GOOD, LabelNumbers, LabelTable, Withdrawals
 from snapshot.algorithms import ALGORITHMS, MD5, SHA1, SHA256, SHA512, Algorithm
 from snapshot.bloom import keys_of
@@ -43,11 +45,15 @@ _HASHED: Final = ((MD5, "md5"), (SHA1, "sha1"), (SHA256, "sha256"), (SHA512, "sh
 
 @dataclass(frozen=True, slots=True)
 class Collision:
-    """A listed digest that is known good: left out. `labels` are those that it had, for a word to the suppliers."""
+    """A listed digest that was left out. `labels` are those that it lost by it, for a word to the suppliers.
+
+    It is known good, or, `with_it`, another digest of the entries with these labels is.
+    """
 
     algorithm: str
     digest: str
     labels: tuple[Label, ...]
+    with_it: bool = False
 
 
 @dataclass(slots=True)
@@ -64,6 +70,12 @@ class GuardReport:
     withdrawn_by_list: Counter[str] = field(default_factory=Counter)
     #: Rows of listed digests that were left out, withdrawn ones aside.
     guarded_rows: int = 0
+    #: Digests that were left out with another one of their entry, in all and by list, and their rows.
+    with_it: int = 0
+    with_it_by_list: Counter[str] = field(default_factory=Counter)
+    with_it_rows: int = 0
+    #: References and known-good digests on so many rows that they name no entry: with them nothing was left out.
+    constants: int = 0
 
     def unsealed(self, seal: Seal) -> GuardReport:
         """Give the same with digests as the suppliers know them."""
@@ -83,11 +95,17 @@ class Guard:
         self._directory = directory
         self._keys: dict[str, tuple[BinaryIO, int]] = {}
         self._labels = labels
-        self._withdrawn: Withdrawals | None = labels.withdrawn_rows()
-        self._named: Counter[LabelClass] = Counter()
+        self.withdrawn: Withdrawals | None = labels.withdrawn_rows()
+        self._named: Counter[tuple[LabelClass, bool]] = Counter()
+        self._collisions: Collisions | None = None
+
+    def leave_out_with(self, collisions: Collisions) -> None:
+        """Leave out the rows of entries that are known good too."""
+        self._collisions = collisions
+        self.report.constants = collisions.constants
 
     def take_out(self, rows: ByteMatrix, repeats: Mask, algorithm: Algorithm) -> tuple[ByteMatrix, Mask]:
-        """Leave out withdrawn rows, and every row of a known-good digest.
+        """Leave out withdrawn rows, every row of a known-good digest, and what goes with one.
 
         `rows` and `repeats` as sort_rows gives them, and the result likewise. Cost: 1 ns a row when there is nothing to
         leave out, 8 when there is.
@@ -95,20 +113,23 @@ class Guard:
         numbers: LabelNumbers = rows[:, algorithm.digest_bytes :].view("<u4")[:, 0]
         known_good = numbers == KNOWN_GOOD
         drop = known_good
-        if self._withdrawn is not None:
+        if self.withdrawn is not None:
             withdrawn = self._withdrawn_among(numbers)
             self.report.withdrawn_rows += int(np.count_nonzero(withdrawn))
             self.report.withdrawn_by_list.update(
                 self._labels.label(number).list_id for number in numbers[withdrawn].tolist()
             )
             drop = known_good | withdrawn
-        if not drop.any():
+        with_it = None if self._collisions is None else self._collisions.among(rows, algorithm)
+        goes = drop if with_it is None else drop | with_it
+        if not goes.any():
             return rows, repeats
         # Only the digests with a row that goes: most often there are a handful of trivial files in a part of thousands.
-        among = _rows_of_the_same_digests(repeats, np.flatnonzero(drop))
+        among = _rows_of_the_same_digests(repeats, np.flatnonzero(goes))
         stays, still_repeats = self._sift(
-            rows.take(among, axis=0), repeats[among], numbers[among], known_good[among], drop[among], algorithm
-        )
+            rows.take(among, axis=0), repeats[among], numbers[among], known_good[among], drop[among],
+            None if with_it is None else with_it[among], algorithm,
+        )  # fmt: skip
         keep = np.ones(len(rows), dtype=np.bool_)
         keep[among] = stays
         repeats = repeats.copy()
@@ -116,8 +137,9 @@ class Guard:
         return rows.take(np.flatnonzero(keep), axis=0), repeats[keep]
 
     def _sift(
-        self, rows: ByteMatrix, repeats: Mask, numbers: LabelNumbers, known_good: Mask, drop: Mask, algorithm: Algorithm
-    ) -> tuple[Mask, Mask]:
+        self, rows: ByteMatrix, repeats: Mask, numbers: LabelNumbers, known_good: Mask, drop: Mask,
+        with_it: Mask | None, algorithm: Algorithm,
+    ) -> tuple[Mask, Mask]:  # fmt: skip
         """Tell of all rows of some digests which stay, and of those that do which repeat the one before that stays."""
         group = np.cumsum(~repeats) - 1
         good_groups = group[known_good]
@@ -129,6 +151,9 @@ class Guard:
             if collides.any():
                 self._note(rows[collides], group[collides], numbers[collides], algorithm)
                 drop = drop | collides
+        if with_it is not None and (with_it := with_it & ~drop).any():
+            self._note(rows[with_it], group[with_it], numbers[with_it], algorithm, with_it=True)
+            drop = drop | with_it
         kept = np.flatnonzero(~drop)
         still_repeats = np.zeros(len(rows), dtype=np.bool_)
         still_repeats[kept[1:]] = group[kept[1:]] == group[kept[:-1]]
@@ -161,29 +186,38 @@ class Guard:
                 file.close()
 
     def _withdrawn_among(self, numbers: LabelNumbers) -> Mask:
-        assert self._withdrawn is not None
+        assert self.withdrawn is not None
         flags = np.zeros(len(numbers), dtype=np.bool_)
         referenced = np.flatnonzero(numbers >= FIRST_REFERENCE)
-        flags[referenced] = self._withdrawn[numbers[referenced] - FIRST_REFERENCE]
+        flags[referenced] = self.withdrawn[numbers[referenced] - FIRST_REFERENCE]
         return flags
 
     def _note(
-        self, rows: ByteMatrix, group: npt.NDArray[np.int64], numbers: LabelNumbers, algorithm: Algorithm
-    ) -> None:
-        """Count and name collisions: rows of known-good digests, each with a label, groups ascending."""
+        self, rows: ByteMatrix, group: npt.NDArray[np.int64], numbers: LabelNumbers, algorithm: Algorithm,
+        *, with_it: bool = False,
+    ) -> None:  # fmt: skip
+        """Count and name what is left out: rows of some digests, each with a label, groups ascending."""
         report = self.report
-        report.guarded_rows += len(rows)
         starts = np.flatnonzero(np.diff(group, prepend=-1))
-        report.collisions += len(starts)
+        if with_it:
+            report.with_it_rows += len(rows)
+            report.with_it += len(starts)
+        else:
+            report.guarded_rows += len(rows)
+            report.collisions += len(starts)
         for start, stop in zip(starts.tolist(), [*starts[1:].tolist(), len(rows)], strict=True):
             labels = tuple(sorted({self._labels.label(number) for number in numbers[start:stop].tolist()}, key=_order))
             classes = {label.label_class for label in labels}
-            report.by_class.update(classes)
-            report.by_list.update({label_class.list_id for label_class in classes})
-            if any(self._named[label_class] < NAMED_COLLISIONS for label_class in classes):
-                self._named.update(classes)
+            lists = {label_class.list_id for label_class in classes}
+            if with_it:
+                report.with_it_by_list.update(lists)
+            else:
+                report.by_class.update(classes)
+                report.by_list.update(lists)
+            if any(self._named[label_class, with_it] < NAMED_COLLISIONS for label_class in classes):
+                self._named.update((label_class, with_it) for label_class in classes)
                 digest = rows[start, : algorithm.digest_bytes].tobytes().hex()
-                report.named.append(Collision(algorithm.name, digest, labels))
+                report.named.append(Collision(algorithm.name, digest, labels, with_it))
 
 
 def _rows_of_the_same_digests(repeats: Mask, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:

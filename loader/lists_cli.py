@@ -14,7 +14,7 @@ from loader.diff_gate import as_json as diff_as_json
 from loader.diff_gate import lines_of
 from loader.inputs import ListInput
 from loader.lists_file import ListsFile, read_lists_file
-from loader.printing import print_json
+from loader.printing import counted, print_json
 from loader.progress import Shown
 from snapshot.errors import NoStore, SnapshotMissing
 from snapshot.labels import ACTING_TIERS, LabelClass
@@ -78,10 +78,10 @@ def _live(store: Store, *, may_be_missing: bool) -> tuple[Manifest | None, Overl
 def _print_described(item: ListInput) -> None:
     kind = "known-good" if item.known_good else "known-bad"
     numbers = item.deliveries or [0] * len(item.files)
-    count = len(set(numbers))
+    deliveries = len(set(numbers))
     click.echo(
-        f"described   {item.list_id} ({kind}, {item.format or 'any format'}): {len(item.files):,} files in "
-        f"{count:,} {'delivery' if count == 1 else 'deliveries'} that count"
+        f"described   {item.list_id} ({kind}, {item.format or 'any format'}): {counted(len(item.files), 'file')} in "
+        f"{counted(deliveries, 'delivery', 'deliveries')} that count"
     )
     for number in sorted(set(numbers)):
         files = [path for path, of in zip(item.files, numbers, strict=True) if of == number]

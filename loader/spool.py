@@ -15,10 +15,7 @@ A thread follows that writes blocks while the next are filled, and cuts out of t
 
 from __future__ import annotations
 
-import ctypes
-import mmap
 import os
-import sys
 from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,6 +25,7 @@ from typing import Final, Self
 import numpy as np
 import numpy.typing as npt
 
+from loader.spool_file import cut_out_of, write_all
 from snapshot.algorithms import ALGORITHMS, Algorithm
 from snapshot.errors import wrapped_os_errors
 from snapshot.hexdigest import ByteMatrix
@@ -38,9 +36,6 @@ LABEL_BYTES: Final = 4
 #: Rows gathered before they are partitioned at once: enough for 256 slices, and a chunk of lines at a time stays in the
 #: processor's cache (twice as many rows take half as long again).
 _BATCH_ROWS: Final = 1 << 15
-# Linux's fallocate, which Python has only without its mode: FALLOC_FL_PUNCH_HOLE and FALLOC_FL_KEEP_SIZE.
-_fallocate: Final = getattr(ctypes.CDLL(None), "fallocate", None) if sys.maxsize > 2**32 else None
-_PUNCH_HOLE_KEEP_SIZE: Final = 3
 #: Partitions of a spool: one for each value of a byte.
 _PARTITIONS: Final = 256
 #: Partitions that are cut out of the file together: what one block has of them is one piece of the file.
@@ -94,14 +89,15 @@ class Spools:
         spool = self._spools.get(algorithm.name)
         return spool.rows if spool is not None else 0
 
-    def parts(self, algorithm: Algorithm) -> Iterator[tuple[ByteMatrix, int]]:
+    def parts(self, algorithm: Algorithm, *, keep: bool = False) -> Iterator[tuple[ByteMatrix, int]]:
         """Yield (rows, depth), ascending; all rows of a part agree in their first `depth` bytes.
 
-        Once only: the spool is gone afterwards.
+        Once only, since the spool is gone afterwards, unless it is to `keep` its rows; then nothing may be added to it.
         """
         spool = self._spools[algorithm.name]
-        yield from spool.parts()
-        spool.close()
+        yield from spool.parts(keep=keep)
+        if not keep:
+            spool.close()
 
     def __enter__(self) -> Self:
         return self
@@ -184,7 +180,7 @@ class _Spool:
         with wrapped_os_errors("writing", self._file):
             for pieces in block.pieces:
                 if pieces:
-                    _write_all(self._fd, np.concatenate(pieces).reshape(-1).data)
+                    write_all(self._fd, np.concatenate(pieces).reshape(-1).data)
         self._spare.append(block.room)  # its pages are there, where a new block's would have to be found and cleared
 
     def _held(self, value: int) -> list[ByteMatrix]:
@@ -197,10 +193,10 @@ class _Spool:
         self._read_back += self._extents[value]
         self._extents[value] = []
         if self._read_back and (value + 1) % _CUT_TOGETHER == 0:
-            self._follower.call(_cut_out, self._fd, self._read_back)
+            self._follower.call(cut_out_of, self._fd, self._read_back)
             self._read_back = []
 
-    def parts(self) -> Iterator[tuple[ByteMatrix, int]]:
+    def parts(self, *, keep: bool = False) -> Iterator[tuple[ByteMatrix, int]]:
         if not self._partitioned and 0 < self.held_bytes <= self._part_limit:  # little enough to be one part
             yield np.concatenate(self._waiting), self._depth
             return
@@ -209,12 +205,13 @@ class _Spool:
         for value in range(_PARTITIONS):
             size = sum(p.nbytes for p in self._held(value)) + sum(count for _, count in self._extents[value])
             if size > self._part_limit:
-                yield from self._split(value)
+                yield from self._split(value, keep=keep)
             elif size:
                 yield self._whole(value, size), self._depth + 1
-            self._forget(value)
+            if not keep:
+                self._forget(value)
 
-    def _split(self, value: int) -> Iterator[tuple[ByteMatrix, int]]:
+    def _split(self, value: int, *, keep: bool) -> Iterator[tuple[ByteMatrix, int]]:
         """Partition one partition again, by the first byte in which its rows differ at all."""
         depth = self._first_difference(value)
         if depth == self._digest_bytes:
@@ -223,14 +220,15 @@ class _Spool:
         file = self._file.with_suffix(f".spool-{depth}")  # one spool of a depth at a time is open
         deeper = _Spool(file, self._digest_bytes, self._part_limit, depth)
         try:
-            for rows in self._pieces(value, _REREAD_BYTES, cut_out=True):
+            for rows in self._pieces(value, _REREAD_BYTES, cut_out=not keep):
                 deeper.add(rows)
                 if deeper.held_bytes > 4 * self._part_limit:
                     deeper.spill()
             # There can be as many levels as bytes in a digest, so none may hold anything while a deeper one is at
             # work, the first aside: neither the last piece, nor what was handed on, nor the partitions to come.
             del rows
-            self._forget(value)
+            if not keep:
+                self._forget(value)
             if self._depth and self._blocks:
                 while self._blocks:
                     self.spill()
@@ -276,7 +274,7 @@ class _Spool:
                 rows = np.empty((min(step, offset + size - start) // self._row_bytes, self._row_bytes), dtype=np.uint8)
                 self._read(rows.reshape(-1).data, start)
                 if cut_out:
-                    self._follower.call(_cut_out, self._fd, [(start, rows.nbytes)])
+                    self._follower.call(cut_out_of, self._fd, [(start, rows.nbytes)])
                 yield rows
         yield from self._held(value)
 
@@ -330,29 +328,3 @@ def _one_digest(pieces: Iterator[ByteMatrix], row_bytes: int) -> ByteMatrix:
         labels = np.ascontiguousarray(both[:, -LABEL_BYTES:]).view("<u4")[:, 0]
         distinct = both[np.unique(labels, return_index=True)[1]]
     return distinct
-
-
-def _write_all(fd: int, left: memoryview) -> None:
-    while left:
-        left = left[os.write(fd, left) :]
-
-
-def _cut_out(fd: int, extents: list[tuple[int, int]]) -> None:
-    """Give back the whole pages of some extents (offset, size), in the page cache and on the disk.
-
-    The snapshot's files then take these pages, and what is gone need not be written to the disk any more. On a virtual
-    machine whose host has to find new pages, a GB of them costs up to 2 s and a GB of these 0.2 s; of a compile of a
-    hundred million lines a third of the system time. Where there is no such call the pages stay until the end.
-    """
-    if _fallocate is None:
-        return
-    runs: list[tuple[int, int]] = []
-    for start, size in sorted(extents):
-        if runs and runs[-1][1] == start:
-            runs[-1] = runs[-1][0], start + size
-        else:
-            runs.append((start, start + size))
-    for start, stop in runs:
-        first, past = -(-start // mmap.PAGESIZE) * mmap.PAGESIZE, stop // mmap.PAGESIZE * mmap.PAGESIZE
-        if first < past:
-            _fallocate(fd, _PUNCH_HOLE_KEEP_SIZE, ctypes.c_int64(first), ctypes.c_int64(past - first))

@@ -10,7 +10,7 @@ CURRENT names version and SHA-256 of the one in force, so a change is a new file
 ever ordered or mixed. Version 0 is the empty overlay and has no file. Each file carries the SHA-256 of the one before.
 
 A compile and a rollback change the snapshot under it and keep the overlay: suppressions and additions stay until they
-are lifted (suppliers send mistakes again). Only the approval of a class whose category got another tier is revoked.
+are lifted (suppliers send mistakes again). Only the approval of a class that is not in the new snapshot is revoked.
 
 On a sealed snapshot the digests are sealed with the same key (snapshot/seal.py).
 """

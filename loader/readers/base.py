@@ -37,13 +37,15 @@ class Batch:
     """Digests of one algorithm, in file order.
 
     `digests` has shape (n, algorithm.digest_bytes). `categories` and `references` are None when no row has
-    one, else n long with None where a row has none.
+    one, else n long with None where a row has none. `rows` says in which line or record each digest stands, ascending;
+    None where a line has one digest at most. All batches of some rows come before those of later ones.
     """
 
     algorithm: Algorithm
     digests: ByteMatrix
     categories: Sequence[str | None] | None = None
     references: Sequence[str | None] | None = None
+    rows: Sequence[int] | None = None
 
 
 @dataclass(frozen=True, slots=True)

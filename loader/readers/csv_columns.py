@@ -223,7 +223,9 @@ def _batches(rows: _Rows, columns: Columns, report: FileReport) -> Iterator[Batc
             report.keep(algorithm, len(present))
             matrix = np.frombuffer(digests.packed, dtype=np.uint8).reshape(-1, algorithm.digest_bytes)
             own = {name: _of(values, present) for name, values in labels.items()}
-            yield Batch(algorithm, matrix, own.get("category"), own.get("reference"))
+            lines = rows.lines if len(present) == len(rows.lines) else [rows.lines[index] for index in present]
+            in_rows = lines if len(columns.digests) > 1 else None
+            yield Batch(algorithm, matrix, own.get("category"), own.get("reference"), in_rows)
 
 
 def _fitting(rows: _Rows, width: int, report: FileReport) -> _Rows:

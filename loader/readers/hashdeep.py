@@ -122,9 +122,10 @@ class _State:
             return
         offsets = self._columns.offsets
         if offsets is not None:
-            digests, left = _take_regular(chunk, left, self._columns, offsets)
-            yield from self._batches(self._columns, digests)
-        yield from self._batches(self._columns, self._take_singly(chunk, left, self._columns))
+            digests, taken, left = _take_regular(chunk, left, self._columns, offsets)
+            yield from self._batches(self._columns, digests, (taken + chunk.first_line).tolist())
+        digests, numbers = self._take_singly(chunk, left, self._columns)
+        yield from self._batches(self._columns, digests, numbers)
 
     def _refuse_headless(self, chunk: LineChunk, lines: IndexArray) -> None:
         first = chunk.first_line + int(lines[0])
@@ -133,14 +134,17 @@ class _State:
             raise UnknownFormat(self._report.path, message)
         self._report.refuse(first, "row", "comes before the header that names the columns", len(lines))
 
-    def _batches(self, columns: _Columns, digests: list[ByteMatrix]) -> Iterator[Batch]:
+    def _batches(self, columns: _Columns, digests: list[ByteMatrix], rows: list[int]) -> Iterator[Batch]:
         for (_, algorithm), matrix in zip(columns.used, digests, strict=True):
             if len(matrix):
                 self._report.keep(algorithm, len(matrix))
-                yield Batch(algorithm, matrix)
+                yield Batch(algorithm, matrix, rows=rows if len(columns.used) > 1 else None)
 
-    def _take_singly(self, chunk: LineChunk, lines: IndexArray, columns: _Columns) -> list[ByteMatrix]:
+    def _take_singly(
+        self, chunk: LineChunk, lines: IndexArray, columns: _Columns
+    ) -> tuple[list[ByteMatrix], list[int]]:
         taken: list[list[bytes]] = [[] for _ in columns.used]
+        numbers: list[int] = []
         for index in lines:
             cells = chunk.line(index).split(b",", len(columns.names) + 1)
             number = chunk.first_line + int(index)
@@ -156,18 +160,20 @@ class _State:
                     self._report.refuse(number, algorithm.name, str(error))
                     break
             else:
+                numbers.append(number)
                 for digests, digest in zip(taken, row, strict=True):
                     digests.append(digest)
-        return [
+        matrices = [
             np.frombuffer(b"".join(digests), dtype=np.uint8).reshape(-1, algorithm.digest_bytes)
             for digests, (_, algorithm) in zip(taken, columns.used, strict=True)
         ]
+        return matrices, numbers
 
 
 def _take_regular(
     chunk: LineChunk, lines: IndexArray, columns: _Columns, offsets: tuple[int, ...]
-) -> tuple[list[ByteMatrix], IndexArray]:
-    """Decode the rows whose commas stand where the columns' widths put them, and give the other lines back."""
+) -> tuple[list[ByteMatrix], IndexArray, IndexArray]:
+    """Decode the rows whose commas stand where the columns' widths put them; give their lines, and the others."""
     commas = np.flatnonzero(chunk.data == _COMMA)
     sentinel = np.append(commas, len(chunk.data))
     begin = sentinel[np.searchsorted(commas, chunk.starts[lines])] + 1
@@ -184,4 +190,4 @@ def _take_regular(
         if column_good is not None:
             good &= column_good
     regular[rows[~good]] = False
-    return [matrix[good] for matrix in digests], lines[~regular]
+    return [matrix[good] for matrix in digests], lines[regular], lines[~regular]

@@ -388,7 +388,8 @@ def _batches(records: _Records, report: FileReport) -> Iterator[Batch | Withdraw
         categories = [records.categories[owner] for owner in owners]
         has_categories = any(category is not None for category in categories)
         references = [records.references[owner] for owner in owners]
-        yield Batch(algorithm, matrix, categories if has_categories else None, references)
+        rows = [records.numbers[owner] for owner in owners]
+        yield Batch(algorithm, matrix, categories if has_categories else None, references, rows)
 
 
 def _bad_records(records: _Records, parsed: Mapping[Algorithm, ParsedDigests]) -> dict[int, tuple[str, str]]:

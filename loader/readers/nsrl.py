@@ -215,10 +215,12 @@ def _batches(
     for (present, digests), algorithm in zip(parsed, algorithms, strict=True):
         matrix = np.frombuffer(digests.packed, dtype=np.uint8).reshape(-1, algorithm.digest_bytes)
         if bad:
-            matrix = matrix[[p for p in range(digests.count) if present[digests.index_of(p)] not in bad]]
+            kept = [p for p in range(digests.count) if present[digests.index_of(p)] not in bad]
+            matrix, present = matrix[kept], [present[digests.index_of(p)] for p in kept]  # noqa: PLW2901 - what is left
         if len(matrix):
             report.keep(algorithm, len(matrix))
-            yield Batch(algorithm, matrix)
+            rows = [first_row + index for index in present] if len(algorithms) > 1 else None
+            yield Batch(algorithm, matrix, rows=rows)
 
 
 def _parse_column(cells: Sequence[object], algorithm: Algorithm) -> tuple[Sequence[int], ParsedDigests]:

@@ -514,7 +514,8 @@ class _Media:
             media, matrix = [media[place] for place in kept], matrix[kept]
         if media:
             self._report.keep(algorithm, len(media))
-            yield Batch(algorithm, matrix, _chosen(self._categories, media), _chosen(self._references, media))
+            rows = [self._records[index] for index in media]
+            yield Batch(algorithm, matrix, _chosen(self._categories, media), _chosen(self._references, media), rows)
 
     def _collect(self, medium: object, texts: list[tuple[str, str]]) -> _Fault | None:
         """Append the digests of a medium as (key, text); give what is wrong with it."""

@@ -160,8 +160,8 @@ def test_the_format_is_the_current_one_and_knows_all_actions() -> None:
 def test_every_finding_that_stops_a_compile_is_in_operations() -> None:
     said = {
         "list_shrank": "`max_shrink`", "list_grew": "`max_growth`", "class_vanished": "the class is gone",
-        "guard_collisions": "known good", "constant_value": "under more than 100 references",
-        "seal_changed": "the seal is another one",
+        "class_moved": "have other classes of the list now", "guard_collisions": "known good",
+        "constant_value": "under more than 100 references", "seal_changed": "the seal is another one",
         "list_dropped": "`--drop-list ID`", "class_appeared": "New classes",
         "class_unmapped": "categories without a tier", "reclassed": "digests with other classes than before",
     }  # fmt: skip

@@ -46,7 +46,9 @@ def test_json_to_the_letter(tmp_path: Path, list_a: Path) -> None:
         "digests": 702,
         "merged": 300,
         "withdrawn": 0,
-        "known_good": {"digests": 0, "lists": {}, "named": []},
+        "known_good": {
+            "digests": 0, "lists": {}, "named": [], "with_it": {"digests": 0, "lists": {}, "named": []}, "constants": 0,
+        },
         "refused": 1,
         "bad_lines": [
             f"{bad}:303: digest: has a character other than 0-9, a-f, A-F at position 2; it begins with 0x",
@@ -73,6 +75,7 @@ def test_json_to_the_letter(tmp_path: Path, list_a: Path) -> None:
                 "text": "list/default/illegal: a new class of 402 digests, off until it is approved",
             }
         ],
+        "overlay_notes": [],
         "removed_snapshots": [],
         "not_removed": [],
     }  # fmt: skip

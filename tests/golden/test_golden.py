@@ -134,7 +134,10 @@ def known_good_in(golden: Golden) -> set[Digest]:
 
 
 def from_lists(golden: Golden, *, guard: bool = True) -> dict[Digest, list[Label]]:
-    """Read the golden hash lists once more, by hand: every label of every digest that is not known good."""
+    """Read the golden hash lists once more, by hand: every label of every digest that is not known good.
+
+    Nor is any that stands in a row, or under a reference, with one that is.
+    """
     labels: dict[Digest, list[Label]] = {}
     known_good = known_good_in(golden) if guard else set()
 
@@ -153,10 +156,22 @@ def from_lists(golden: Golden, *, guard: bool = True) -> dict[Digest, list[Label
         ("constant", Tier.INVESTIGATIVE, "default"),
     ):  # fmt: skip
         with (LISTS / f"{name}.csv").open(newline="", encoding="utf-8") as stream:
-            for row in csv.DictReader(stream):
-                for algorithm in ALGORITHMS:
-                    if name in lists and row.get(algorithm):
-                        add(row[algorithm], name, row["category"] or category, tier, row.get("reference") or None)
+            rows = [row for row in csv.DictReader(stream) if name in lists]
+        bad_entries: set[str] = set()
+        bad_digests: set[tuple[str, str]] = set()
+        for row in rows:
+            texts = [row[algorithm] for algorithm in ALGORITHMS if row.get(algorithm)]
+            if any((BY_LENGTH[len(text)], bytes.fromhex(text)) in known_good for text in texts):
+                if row.get("reference"):
+                    bad_entries.add(row["reference"])
+                else:
+                    bad_digests |= {(text, row["category"]) for text in texts}
+        for row in rows:
+            reference = row.get("reference") or None
+            for text in (row[algorithm] for algorithm in ALGORITHMS if row.get(algorithm)):
+                goes = reference in bad_entries if reference else (text, row["category"]) in bad_digests
+                if not goes:
+                    add(text, name, row["category"] or category, tier, reference)
     return labels
 
 

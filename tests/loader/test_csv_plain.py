@@ -25,14 +25,15 @@ from snapshot.algorithms import MD5, PHOTODNA, SHA256
 COLUMNS = Columns(((0, MD5), (1, SHA256)), ((2, "category"), (3, "reference")), ("md5", "sha256", "category", "id"))
 HEADER = "md5,sha256,other,photodna,category,reference\n"
 
-Plain = list[tuple[str, list[bytes], list[str | None] | None, list[str | None] | None]]
+Plain = list[tuple[str, list[bytes], list[str | None], list[str | None], list[int]]]
 
 
 def flat(batches: list[Batch]) -> Plain:
     """Give the rows of all batches, by algorithm in the order in which they came."""
-    found: dict[str, tuple[list[bytes], list[str | None], list[str | None]]] = {}
+    found: dict[str, tuple[list[bytes], list[str | None], list[str | None], list[int]]] = {}
     for batch in batches:
-        digests, categories, references = found.setdefault(batch.algorithm.name, ([], [], []))
+        digests, categories, references, lines = found.setdefault(batch.algorithm.name, ([], [], [], []))
+        lines += batch.rows if batch.rows is not None else [0] * len(batch.digests)
         digests += [row.tobytes() for row in batch.digests]
         categories += batch.categories or [None] * len(batch.digests)
         references += batch.references or [None] * len(batch.digests)

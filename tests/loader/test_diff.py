@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from loader import diff
+from loader import diff, diff_records
 from loader.diff import Change, SnapshotDiff, diff_snapshots
 from snapshot.algorithms import ALGORITHMS, MD5, PHOTODNA, SHA1, SHA256, SHA512, Algorithm
 from snapshot.blocks import FIRST_OWN_ID
@@ -319,7 +319,7 @@ def test_the_reading_ahead_hears_of_every_record_of_its_snapshot(
 ) -> None:
     """One that falls behind leaves the look-ups to fetch a page at a time: right, and ten times as slow."""
     heard: dict[Snapshot | None, int] = {}
-    read_ahead = diff._read_ahead
+    read_ahead = diff.read_ahead
 
     @contextmanager
     def counted(snapshot: Snapshot | None):
@@ -331,7 +331,7 @@ def test_the_reading_ahead_hears_of_every_record_of_its_snapshot(
 
             yield on_read_counted
 
-    monkeypatch.setattr(diff, "_read_ahead", counted)
+    monkeypatch.setattr(diff, "read_ahead", counted)
     monkeypatch.setattr(Table.blocks, "__defaults__", (2,))
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()
@@ -343,13 +343,13 @@ def test_the_reading_ahead_hears_of_every_record_of_its_snapshot(
 
 
 def test_the_whole_file_is_read_by_the_last_record(rng: random.Random, tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr(diff, "_AHEAD_BYTES", 0)
-    monkeypatch.setattr(diff, "_READ_BYTES", 4096)
+    monkeypatch.setattr(diff_records, "_AHEAD_BYTES", 0)
+    monkeypatch.setattr(diff_records, "_READ_BYTES", 4096)
     with write(tmp_path, {(SHA512, rng.randbytes(64)): of(ONE) for _ in range(3000)}, 2) as snapshot:
         path = snapshot.directory / ENTRIES
         opened = []
         monkeypatch.setattr(Path, "open", lambda *args, **named: opened.append(io.FileIO(path)) or opened[0])
-        with diff._read_ahead(snapshot) as on_read:
+        with diff.read_ahead(snapshot) as on_read:
             assert opened[0].tell() == 0
             on_read(1500)
             assert 0.4 < opened[0].tell() / path.stat().st_size < 0.6

@@ -15,13 +15,13 @@ from loader.build import BuildRequest, BuildResult, build
 from loader.diff import Change, Classes, SnapshotDiff, diff_snapshots
 from loader.diff_gate import DiffRefused, Finding, as_json, check_diff, lines_of, refuse_diff
 from loader.errors import LoaderError
-from loader.guard import Guard
+from loader.guard import Collision, Guard
 from loader.inputs import Limits, ListInput
 from loader.label_numbers import KNOWN_GOOD, LabelTable
 from loader.merge import sort_rows
 from loader.spool import numbered_rows
 from snapshot.algorithms import MD5, SHA1
-from snapshot.labels import MAX_REFERENCES_PER_CLASS, LabelClass, Tier
+from snapshot.labels import MAX_REFERENCES_PER_CLASS, Label, LabelClass, Tier
 from snapshot.manifest import FORMAT_VERSION, MANIFEST, ClassFacts, ListFacts, Manifest, parse_manifest
 from snapshot.reader import Snapshot
 from snapshot.store import Store
@@ -202,6 +202,57 @@ def test_the_first_publish_is_told_everything_and_not_stopped() -> None:
     findings = check_diff(diff, limits={}, old=None, new=new)
     assert kinds(findings) == [("guard_collisions", False), ("constant_value", False), ("class_appeared", False)]
     refuse_diff(diff, findings)
+
+
+A2 = LabelClass("police", "A2", Tier.ILLEGAL)
+
+
+@pytest.mark.parametrize(
+    ("reclassed", "limits", "moved"),
+    [
+        ({((A1,), (A2,)): 200}, Limits(), None),
+        ({((A1,), (A2,)): 201}, Limits(), 201),
+        ({((A1,), (A2,)): 150, ((A1, B), (A2, B)): 51}, Limits(), 201),
+        # All but one: the class has not vanished.
+        ({((A1,), (A2,)): 1999}, Limits(), 1999),
+        # It had the other one too, and lost this one.
+        ({((A1, A2), (A2,)): 300}, Limits(), 300),
+        # Came into the class on top, or is in no class of the list any more: list_shrank tells of that.
+        ({((A1,), (A1, A2)): 1999, ((A2,), (A1,)): 50}, Limits(), None),
+        ({((A1, B), (B,)): 1999}, Limits(), None),
+        ({((A1,), (A2,)): 201}, Limits(max_shrink=0.2), None),
+        ({((A1,), (A2,)): 101}, Limits(max_shrink=0), 101),
+        ({((A1,), (A2,)): 100}, Limits(max_shrink=0), None),
+    ],
+)
+def test_what_leaves_a_class_for_others_of_its_list_is_judged_like_what_leaves_the_list(
+    reclassed: dict[tuple[Classes, Classes], int], limits: Limits, moved: int | None
+) -> None:
+    kept = {A1: Change(removed=1999, kept=1), A2: Change(added=10, kept=5000), B: Change(kept=3000)}
+    findings = [each for each in found(diff_of(kept, {}, reclassed), police=limits) if each.stops]
+    assert kinds(findings) == ([("class_moved", True)] if moved else [])
+    if moved:
+        share = f"{100 * moved / 2000:.4g} %, max_shrink is {100 * limits.max_shrink:.4g} %"
+        what = f"{moved:,} of its 2,000 digests have other classes of the list now"
+        assert findings[0].text == f"police/A1/baseline: {what} ({share})"
+
+
+def test_a_class_that_vanished_is_not_told_twice() -> None:
+    diff = diff_of({A1: Change(removed=2000), A2: Change(added=2000)}, {}, {((A1,), (A2,)): 2000})
+    assert [each.kind for each in found(diff) if each.stops] == ["class_vanished"]
+
+
+def test_a_refusal_names_the_first_ten_collisions_without_their_digests() -> None:
+    old, new = manifest_of("a", "police", "hotline"), manifest_of("b", "police", "hotline", guarded={"police": 12})
+    named = [Collision("md5", f"{n:032x}", (Label(*A1, f"r{n}"), Label(*B, None))) for n in range(12)]
+    named.insert(0, Collision("sha256", "f" * 64, (Label(*A1, "beside"),), with_it=True))
+    with pytest.raises(DiffRefused) as caught:
+        refuse_diff(diff_of(), found(diff_of(), old, new), named)
+    lines = str(caught.value).split("\n  ")
+    assert lines[1].startswith("stops: police: 12 of its digests are known good")
+    assert lines[2:12] == [f"known good: police / A1 / baseline / r{n}, md5" for n in range(10)]
+    assert lines[12].startswith("known good: … and others")
+    assert not re.search("[0-9a-f]{32}", str(caught.value))
 
 
 def test_what_stops_comes_first() -> None:

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import hashlib
 import random
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from loader import gate
+from loader import corrections, gate
 from loader.build import BuildRequest, BuildResult, ListInput, build
-from loader.errors import EmptyResult, LiveListMissing
+from loader.errors import EmptyResult, ListUnreadable, LiveListMissing
 from snapshot.algorithms import MD5, SHA256
 from snapshot.bloom import HEADER_BYTES
-from snapshot.errors import EntriesDamaged, FilterDamaged, WrongSize
-from snapshot.labels import Label, Tier
+from snapshot.errors import EntriesDamaged, FilterDamaged, SignatureMissing, WrongSize
+from snapshot.labels import Label, LabelClass, Tier
 from snapshot.manifest import Manifest
+from snapshot.overlay import Overlay
 from snapshot.reader import Table
+from snapshot.signing import SigningKey, new_key
 from snapshot.store import Store
 from snapshot.writer import SnapshotWriter
 
@@ -172,3 +176,120 @@ def test_a_file_that_shrank_does_not_pass(tmp_path: Path, rng: random.Random) ->
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(WrongSize):
         gate.check_new_snapshot(tmp_path / "s", manifest)
+
+
+# ---- the overlay that a snapshot goes live with ---------------------------------------------------------------------
+
+
+def table(tmp_path: Path, **categories: Iterable[int]) -> str:
+    """Write a list of digests by category."""
+    path = tmp_path / "table.csv"
+    rows = [f"{digest_of(n).hex()},{name}" for name, numbers in categories.items() for n in numbers]
+    path.write_text("\n".join(["md5,category", *rows, ""]))
+    return str(path)
+
+
+def digest_of(number: int) -> bytes:
+    return hashlib.md5(b"%d" % number, usedforsecurity=False).digest()
+
+
+def compiled(
+    store: Store, path: str, tier: Tier = Tier.ILLEGAL, *, good: str | None = None, approve: bool = False
+) -> BuildResult:
+    lists = [ListInput("police", tier, [path])]
+    if good is not None:
+        lists.append(ListInput("cms", Tier.UNKNOWN, [good], known_good=True))
+    return build(
+        BuildRequest(store.path, lists, by="tests", accept_diff="a test", drop_lists=["cms"],
+                     approve_lists=["police"] if approve else [])
+    )  # fmt: skip
+
+
+def overlay(store: Store) -> Overlay:
+    current = store.current()
+    return store.overlay(current.overlay_version, current.overlay_sha256)
+
+
+BY = corrections.By("olga", "mail of 3 November")
+
+
+def test_an_approval_goes_with_its_class_and_does_not_come_back_with_it(store: Store, tmp_path: Path) -> None:
+    compiled(store, table(tmp_path, a=range(5), b=range(5, 9)))
+    corrections.approve(store, "police", None, BY)
+    corrections.add(store, [(MD5, digest_of(50))], "police", "b", BY)
+    result = compiled(store, table(tmp_path, a=range(5)))
+    note = (
+        "the approval of police / b / illegal is revoked, since the category is not in this snapshot; additions to it "
+        "that are no match by that: 1"
+    )
+    assert list(result.overlay_notes) == [note]
+    assert store.history()[0].details[-1] == note
+    result = compiled(store, table(tmp_path, a=range(5), b=range(60, 70)))
+    assert overlay(store).approved == {LabelClass("police", "a", Tier.ILLEGAL)}
+    assert result.overlay_notes == []
+
+
+def test_another_tier_is_told_too(store: Store, tmp_path: Path) -> None:
+    compiled(store, table(tmp_path, a=range(5)), approve=True)
+    result = compiled(store, table(tmp_path, a=range(5)), Tier.OTHER)
+    assert list(result.overlay_notes) == [
+        "the approval of police / a / illegal is revoked, since the category has the tier other now"
+    ]
+
+
+def test_additions_that_are_known_good_or_listed_by_now_are_told(store: Store, tmp_path: Path) -> None:
+    compiled(store, table(tmp_path, a=range(5)), approve=True)
+    corrections.add(store, [(MD5, digest_of(50))], "police", "a", BY, "case 9")
+    corrections.add(store, [(MD5, digest_of(n)) for n in (51, 52)], "police", "a", BY)
+    good = tmp_path / "good"
+    good.write_text(f"{digest_of(50).hex()}\n")
+    result = compiled(store, table(tmp_path, a=range(5), b=range(51, 52)), good=str(good))
+    taken_back = "the addition of md5 to police / a / case 9 was taken back: the digest is known good now"
+    assert list(result.overlay_notes) == [taken_back]
+    result = compiled(store, table(tmp_path, a=[*range(5), 51]))
+    assert list(result.overlay_notes) == [
+        "the addition of md5 to police / a is on that list too now; `hashwacht remove` takes it back"
+    ]
+    assert {each.raw() for each in overlay(store).additions} == {digest_of(51), digest_of(52)}
+    assert not any(digest_of(n).hex() in str(entry.details) for entry in store.history() for n in range(60))
+
+
+def test_what_was_revoked_by_name_is_not_on_again_by_the_short_form(store: Store, tmp_path: Path) -> None:
+    path = table(tmp_path, a=range(5), b=range(5, 9))
+    compiled(store, path, approve=True)
+    corrections.revoke(store, "police", "b", BY)
+    for _ in range(2):
+        result = compiled(store, path, approve=True)
+        why = "olga revoked it (mail of 3 November); `hashwacht approve` switches it on again"
+        assert list(result.overlay_notes) == [f"police / b / illegal stays off: {why}"]
+        assert overlay(store).approved == {LabelClass("police", "a", Tier.ILLEGAL)}
+    corrections.approve(store, "police", "b", BY)
+    assert compiled(store, path, approve=True).overlay_notes == []
+    corrections.revoke(store, "police", "b", BY)
+    corrections.approve(store, "police", "b", BY)
+    compiled(store, table(tmp_path, a=range(5)))  # the class is gone for a while: nobody revoked it by name
+    assert compiled(store, table(tmp_path, a=range(5), b=range(5, 9)), approve=True).overlay_notes == []
+    assert len(overlay(store).approved) == 2
+
+
+def test_with_a_broken_history_what_is_off_stays_off(breakable: Store, tmp_path: Path) -> None:
+    path = table(tmp_path, a=range(5))
+    compiled(breakable, path, approve=True)
+    corrections.revoke(breakable, "police", "a", BY)
+    compiled(breakable, path)
+    breakable.history_file(2).unlink()
+    (note,) = compiled(breakable, path, approve=True).overlay_notes
+    assert note.startswith("police / a / illegal stays off: whether somebody revoked it cannot be told")
+    assert overlay(breakable).approved == frozenset()
+
+
+def test_a_signed_store_refuses_a_compile_without_a_key_before_it_reads(store: Store, tmp_path: Path) -> None:
+    path = table(tmp_path, a=range(5))
+    lists = [ListInput("police", Tier.ILLEGAL, [path])]
+    new_key(tmp_path / "key")
+    build(BuildRequest(store.path, lists, by="tests"), signing_key=SigningKey.load(tmp_path / "key"))
+    Path(path).unlink()
+    with pytest.raises(SignatureMissing, match=r"give --signing-key\. Nothing was changed"):
+        build(BuildRequest(store.path, lists, by="tests"))
+    with pytest.raises(ListUnreadable):  # a check publishes nothing, and needs no key
+        build(BuildRequest(store.path, lists, by="tests", check_only=True))

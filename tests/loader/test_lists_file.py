@@ -20,19 +20,12 @@ from hypothesis import strategies as st
 from loader import lists_file
 from loader.build import ListInput
 from loader.cli import compile_command
-from loader.lists_file import (
-    DEFAULT_LIMITS,
-    EXPECTED,
-    DeliveryTable,
-    Limits,
-    ListsFile,
-    ListsFileInvalid,
-    ListTable,
-    mapped_categories,
-    read_lists_file,
-)
+from loader.inputs import DEFAULT_LIMITS, Limits
+from loader.lists_file import DeliveryTable, ListsFile, ListsFileInvalid, ListTable, read_lists_file
+from loader.lists_tables import COLUMN_NAMES, EXPECTED
 from loader.readers import READERS
 from loader.readers.base import ReadOptions
+from loader.toml_places import places_of
 from snapshot.algorithms import ALGORITHMS, SHA256
 from snapshot.labels import Tier
 
@@ -190,15 +183,6 @@ def test_byte_order_mark_and_crlf(folder: Path, change: Any) -> None:
     assert read(folder, change(MINIMAL.encode())).lists == read(folder, MINIMAL).lists
     error = refused(folder, change((MINIMAL + 'category = """\\\n x"""\ncolour = 1').encode()))
     assert [fault.line for fault in error.faults] == [6]
-
-
-def test_mapped_categories(folder: Path) -> None:
-    text = MINIMAL + '[list.categories]\nA1 = "baseline"\nA2 = "unknown"\n'
-    assert mapped_categories(read(folder, text).lists[0]) == {"A1", "A2"}
-    text = MINIMAL + 'tier = "illegal"\ncategory = "c"\n'
-    assert mapped_categories(read(folder, text).lists[0]) == {"c"}
-    text = MINIMAL + '[[list]]\nid = "good"\nkind = "known-good"\npaths = ["known/good"]\n'
-    assert mapped_categories(read(folder, text).lists[1]) == frozenset()
 
 
 @pytest.mark.parametrize(
@@ -535,9 +519,7 @@ def list_tables(draw: st.DrawFn, number: int) -> dict[str, Any]:
             "category": TEXTS.filter(str.isprintable),
             "categories": st.dictionaries(TEXTS, st.sampled_from([tier.value for tier in Tier]), max_size=4),
         }
-    optional["columns"] = st.dictionaries(
-        st.sampled_from(lists_file.COLUMN_NAMES), TEXTS | st.just("[[list]]\nid='no'")
-    )
+    optional["columns"] = st.dictionaries(st.sampled_from(COLUMN_NAMES), TEXTS | st.just("[[list]]\nid='no'"))
     for key, values in optional.items():
         if draw(st.booleans()):
             table[key] = draw(values)
@@ -606,7 +588,7 @@ def test_quotation_marks_right_before_the_closing_ones(quote: str) -> None:
     for more in range(3):
         text = f"x = [{three}a{more * quote}{three}, {quote}b{quote},\n  {three}\n{quote}c{three}, # ]\n]\ny = 1\n"
         assert tomllib.loads(text) == {"x": [f"a{more * quote}", "b", f"{quote}c"], "y": 1}
-        lines = {location: place.line for location, place in lists_file._scan(text).items()}
+        lines = {location: place.line for location, place in places_of(text).items()}
         assert lines == {("x",): 1, ("x", 0): 1, ("x", 1): 1, ("x", 2): 2, ("y",): 5}
 
 
@@ -616,7 +598,7 @@ def test_a_good_file_says_what_was_written_and_every_line_is_known(
 ) -> None:
     written, tables = drawn
     assert tomllib.loads(written.text) == {"list": tables}
-    places = lists_file._scan(written.text)
+    places = places_of(written.text)
     assert {location: place.line for location, place in places.items() if location in written.lines} == written.lines
     found = read(folder, written.text)
     for table, item in zip(tables, found.lists, strict=True):
@@ -718,7 +700,7 @@ def test_every_key_is_in_the_page_with_its_default_and_no_other(heading: str, mo
 
 
 def test_every_column_and_tier_is_in_the_page() -> None:
-    for name in (*lists_file.COLUMN_NAMES, *Tier):
+    for name in (*COLUMN_NAMES, *Tier):
         assert f"`{name}`" in PAGE
 
 
@@ -747,3 +729,19 @@ def test_the_message_of_the_page_is_what_is_said(tmp_path: Path, monkeypatch: py
     with pytest.raises(ListsFileInvalid) as caught:
         read_lists_file(Path("lists.toml"))
     assert f"error [lists_file_invalid]: {caught.value}\n" in PAGE
+
+
+def test_more_deliveries_than_can_be_numbered_are_refused_at_the_first_too_many(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lists_file, "MAX_DELIVERIES", 3)
+    delivery = '[[list.deliveries]]\nkind = "{}"\npaths = ["{}"]\n'
+    files = ["file.txt", "police/a.csv", "police/b.csv"]
+    text = '[[list]]\nid = "x"\n' + "".join(
+        delivery.format("full" if number == 0 else "delta", file) for number, file in enumerate(files)
+    )
+    assert read(folder, text).lists[0].deliveries == (0, 1, 2)
+    more = refused(folder, text + delivery.format("delta", "police/c.csv.gz"))
+    (fault,) = [fault for fault in more.faults if "one of" in fault.text]
+    assert (fault.line, fault.field) == (12, "deliveries")
+    assert fault.text == "is one of 4, more than 3; merge the oldest into a full one"

@@ -95,6 +95,23 @@ def test_a_common_prefix_is_partitioned_by_what_follows(algorithm: Algorithm, sh
     assert found == counted(given) if shared != "all but 1" else found.keys() == counted(given).keys()
 
 
+@pytest.mark.parametrize("memory_rows", [40, 600, 10**6])
+@pytest.mark.parametrize("shared", [0, 3, 15, 16])
+def test_rows_that_are_kept_come_out_again(memory_rows: int, shared: int, rng, spools) -> None:
+    row_bytes = MD5.digest_bytes + LABEL_BYTES
+    under_test = spools(memory_rows * row_bytes, max(memory_rows // 4, 1) * row_bytes)
+    skewed = rows_of([rng.randbytes(1) * shared + rng.randbytes(16 - shared)] * 2, [1, 2])
+    given = np.concatenate([skewed, random_rows(rng, MD5, 3000, b"\x07" * shared), random_rows(rng, MD5, 500)])
+    for piece in np.array_split(given[rng.sample(range(len(given)), len(given))], 7):
+        under_test.add(MD5, piece)
+    wanted = counted(given)
+    for keep in (True, True, False):
+        found: Counter[bytes] = Counter()
+        for part, _ in under_test.parts(MD5, keep=keep):
+            found.update(map(bytes, part))
+        assert found == wanted if shared < 16 else found.keys() == wanted.keys()
+
+
 @pytest.mark.parametrize("spilled", [False, True])
 def test_a_digest_that_comes_200_000_times_is_one_row_for_each_label(spilled: bool, rng, spools) -> None:
     """It cannot be partitioned, however small a part shall be."""
