@@ -1,6 +1,7 @@
 """What a list reader is: the contract between a format and the rest of the loader.
 
-A reader is a module with one class that satisfies `Reader`, and an entry in `loader/readers/__init__.py`.
+A reader is a module with one class that satisfies `Reader`, and an entry in `loader/readers/__init__.py`; a large one
+has modules beside it that bear its name.
 It turns a source into batches of digests. It knows its format and nothing else: no list_id, no tier, no store.
 What it cannot read it reports as a bad line, or record, and goes on; only what spoils the whole file raises.
 """

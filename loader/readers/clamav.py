@@ -22,6 +22,7 @@ import numpy.typing as npt
 
 from loader.lines import IndexArray, LineChunk, read_lines
 from loader.readers.base import Batch, ReadOptions
+from loader.readers.faults import BadFieldError
 from loader.readers.hexlist import parse_text
 from loader.report import FileReport, Unit
 from loader.sources import ListFile
@@ -38,15 +39,6 @@ _LEVEL: Final = re.compile(rb"[0-9]{1,%d}" % _MAX_DIGITS)
 _COLON, _STAR, _ZERO = b":*0"
 
 _Flags = npt.NDArray[np.bool_]
-
-
-class _BadFieldError(Exception):
-    """A field of a line, and why it is bad."""
-
-    def __init__(self, field: str, why: str) -> None:
-        super().__init__(f"{field}: {why}")
-        self.field = field
-        self.why = why
 
 
 class ClamavReader:
@@ -138,7 +130,7 @@ def _take_singly(
     for index in lines:
         try:
             algorithm, digest = _parse_line(chunk.line(index), declared)
-        except _BadFieldError as bad:
+        except BadFieldError as bad:
             report.refuse(chunk.first_line + int(index), bad.field, bad.why)
         else:
             taken[algorithm].append(digest)
@@ -151,30 +143,30 @@ def _take_singly(
 def _parse_line(line: bytes, declared: Algorithm | None) -> tuple[Algorithm, bytes]:
     """Give the algorithm and digest of a line.
 
-    Raises _BadFieldError.
+    Raises BadFieldError.
     """
     text, *others = line.split(b":")
     if not 2 <= len(others) <= 4:
-        raise _BadFieldError("line", f"has {len(others) + 1} fields between colons, a signature has 3 to 5")
+        raise BadFieldError("line", f"has {len(others) + 1} fields between colons, a signature has 3 to 5")
     try:
         algorithm, digest = parse_text(text, declared)
     except HexdigestError as error:
-        raise _BadFieldError("digest", str(error)) from None
+        raise BadFieldError("digest", str(error)) from None
     if algorithm not in _ALGORITHMS:
-        raise _BadFieldError("digest", f"has {len(text)} characters; signatures have {_KNOWN}")
+        raise BadFieldError("digest", f"has {len(text)} characters; signatures have {_KNOWN}")
     size, name, *levels = others
     if not _SIZE.fullmatch(size):
-        raise _BadFieldError("size", "is neither a number nor *")
+        raise BadFieldError("size", "is neither a number nor *")
     if not name:
-        raise _BadFieldError("name", "is empty")
+        raise BadFieldError("name", "is empty")
     if not all(_LEVEL.fullmatch(level) for level in levels):
-        raise _BadFieldError("level", "is no number")
+        raise BadFieldError("level", "is no number")
     return algorithm, digest
 
 
 def _is_signature(line: bytes, declared: Algorithm | None) -> bool:
     try:
         _parse_line(line, declared)
-    except _BadFieldError:
+    except BadFieldError:
         return False
     return True

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import csv
 import io
-import re
 from bisect import bisect_left
 from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -27,21 +26,20 @@ from loader.lines import LINE_CHUNK_BYTES, LineChunk, read_lines
 from loader.readers.base import Batch, ReadOptions
 from loader.readers.csv_header import LOOKS_LIKE_DIGEST, Columns, delimiter_of, find_columns, names_digests
 from loader.readers.csv_plain import plain_batches
+from loader.readers.faults import MAX_LABEL_CHARACTERS, digest_fault, label_fault
 from loader.report import FileReport, Unit
 from loader.sources import ListFile
 from snapshot.algorithms import Algorithm
-from snapshot.errors import HexdigestError
-from snapshot.hexdigest import ParsedDigests, parse_digest, parse_digests
+from snapshot.hexdigest import ParsedDigests, parse_digests
 
-#: The longest category and reference, in characters.
-MAX_LABEL_CHARACTERS: Final = 1024
+__all__ = ["BATCH_ROWS", "MAX_CELL_CHARACTERS", "MAX_LABEL_CHARACTERS", "MAX_ROW_LINES", "CsvReader"]
+
 #: The longest cell, in characters; csv's own limit is a setting of the whole process.
 MAX_CELL_CHARACTERS: Final = 1 << 20
 #: The most physical lines that one row may have, so that an open quotation mark ends somewhere.
 MAX_ROW_LINES: Final = 1000
 #: Rows of a batch.
 BATCH_ROWS: Final = 16_384
-_NOT_IN_LABEL: Final = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 @dataclass(slots=True)
@@ -267,12 +265,12 @@ def _bad_rows(
         empty.difference_update(present)
         for position, _ in digests.invalid:
             index = present[position]
-            bad.setdefault(index, (columns.headers[place], _digest_fault(table[place][index], algorithm)))
+            bad.setdefault(index, (columns.headers[place], digest_fault(table[place][index], algorithm)))
     for index in empty:
         bad.setdefault(index, ("row", "has no digest"))
     for place, _ in columns.labels:
         for index, text in enumerate(table[place]):
-            if not (text.isprintable() and len(text) <= MAX_LABEL_CHARACTERS) and (fault := _label_fault(text)):
+            if not (text.isprintable() and len(text) <= MAX_LABEL_CHARACTERS) and (fault := label_fault(text)):
                 bad.setdefault(index, (columns.headers[place], fault))
     return bad
 
@@ -288,21 +286,3 @@ def _is_blank(cells: list[str]) -> bool:
 def _of(values: list[str | None], present: Sequence[int]) -> list[str | None] | None:
     chosen = values if len(present) == len(values) else [values[index] for index in present]
     return chosen if any(value is not None for value in chosen) else None
-
-
-def _digest_fault(text: str, algorithm: Algorithm) -> str:
-    try:
-        parse_digest(text, algorithm)
-    except HexdigestError as error:
-        return str(error)
-    raise AssertionError("parse_digests and parse_digest differ")
-
-
-def _label_fault(text: str) -> str | None:
-    if len(text) > MAX_LABEL_CHARACTERS:
-        return f"is longer than {MAX_LABEL_CHARACTERS:,} characters"
-    foreign = _NOT_IN_LABEL.search(text)
-    if foreign is None:
-        return None
-    what = "is not UTF-8" if foreign[0] >= "\ud800" else "has a control character"
-    return f"{what} at position {foreign.start() + 1}"

@@ -20,6 +20,7 @@ import numpy as np
 
 from loader.lines import LineChunk, read_lines
 from loader.readers.base import Batch, ReadOptions
+from loader.readers.faults import BadFieldError
 from loader.readers.hexlist import TextForm, parse_text, text_forms
 from loader.report import FileReport, Unit
 from loader.sources import ListFile
@@ -30,14 +31,6 @@ from snapshot.errors import HexdigestError
 _BSD_LINE: Final = re.compile(rb"\\?([A-Za-z0-9/-]{1,16}) \(.+\) = (.*)", re.DOTALL)
 _BSD_TAGS: Final = {b"MD5": MD5, b"SHA1": SHA1, b"SHA256": SHA256, b"SHA512": SHA512}
 _BLANK, _STAR = b" *"
-
-
-class _BadFieldError(Exception):
-    """A line that is not taken: which field, and why."""
-
-    def __init__(self, field: str, why: str) -> None:
-        super().__init__(why)
-        self.field = field
 
 
 class HashsumReader:
@@ -65,8 +58,8 @@ class HashsumReader:
             for index in chunk.with_content(np.flatnonzero(left)):
                 try:
                     algorithm, digest = _parse_line(chunk.line(index), options.algorithm)
-                except _BadFieldError as error:
-                    report.refuse(chunk.first_line + int(index), error.field, str(error))
+                except BadFieldError as bad:
+                    report.refuse(chunk.first_line + int(index), bad.field, bad.why)
                 else:
                     others[algorithm].append(digest)
             for algorithm, digests in others.items():
@@ -97,7 +90,7 @@ def _take_gnu_lines(chunk: LineChunk, form: TextForm, left: np.ndarray[tuple[int
 def _parse_line(line: bytes, declared: Algorithm | None) -> tuple[Algorithm, bytes]:
     """Give the algorithm and digest of a line of either form.
 
-    Raises _BadFieldError.
+    Raises BadFieldError.
     """
     bsd = _BSD_LINE.fullmatch(line)
     if bsd is not None:
@@ -105,20 +98,20 @@ def _parse_line(line: bytes, declared: Algorithm | None) -> tuple[Algorithm, byt
     text, blank, rest = line.removeprefix(b"\\").partition(b" ")
     parsed = _parse_digest(text, declared)
     if not blank:
-        raise _BadFieldError("name", "is missing; for bare digests use --format hex")
+        raise BadFieldError("name", "is missing; for bare digests use --format hex")
     if rest[:1] not in (b" ", b"*"):
-        raise _BadFieldError("separator", f"after {len(text)} characters is not two blanks, or a blank and *")
+        raise BadFieldError("separator", f"after {len(text)} characters is not two blanks, or a blank and *")
     if len(rest) == 1:
-        raise _BadFieldError("name", "is empty")
+        raise BadFieldError("name", "is empty")
     return parsed
 
 
 def _parse_bsd(tag: bytes, text: bytes, declared: Algorithm | None) -> tuple[Algorithm, bytes]:
     algorithm = _BSD_TAGS.get(tag)
     if algorithm is None:
-        raise _BadFieldError("algorithm", f"unsupported algorithm {tag.decode('ascii')}")
+        raise BadFieldError("algorithm", f"unsupported algorithm {tag.decode('ascii')}")
     if declared not in (None, algorithm):
-        raise _BadFieldError("algorithm", f"is {algorithm.name}, the list was declared as {declared.name}")
+        raise BadFieldError("algorithm", f"is {algorithm.name}, the list was declared as {declared.name}")
     return _parse_digest(text, algorithm)
 
 
@@ -126,12 +119,12 @@ def _parse_digest(text: bytes, algorithm: Algorithm | None) -> tuple[Algorithm, 
     try:
         return parse_text(text, algorithm)
     except HexdigestError as error:
-        raise _BadFieldError("digest", str(error)) from None
+        raise BadFieldError("digest", str(error)) from None
 
 
 def _is_hashsum(line: bytes, declared: Algorithm | None) -> bool:
     try:
         _parse_line(line, declared)
-    except _BadFieldError:
+    except BadFieldError:
         return False
     return True

@@ -19,29 +19,24 @@ entry stands. White space around a value is XML's layout and no part of it.
 A record is taken or refused as a whole. Fingerprints anywhere but in a record at its place are refused as one more
 record, so that none is lost in silence. An element that nothing is known of is passed over.
 
-The parser builds no tree: it calls this module for each tag. What a hostile file can make grow is bounded: a record's
-bytes, the depth, and the names, each of which libxml2 keeps for as long as its thread lives. There is no DTD in this
-format, and a file with one is refused before any of it is used.
+The parser builds no tree: it calls this module for each tag, which gathers records for `ncmec_records`. What a hostile
+file can make grow is bounded: a record's bytes, the depth, and the names, each of which libxml2 keeps for as long as
+its thread lives. There is no DTD in this format, and a file with one is refused before any of it is used.
 """
 
 from __future__ import annotations
 
 import re
-from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Final
 
-import numpy as np
 from lxml import etree
 
 from loader.errors import ListDamaged, ListFileError, ListTruncated, UnknownFormat
 from loader.readers.base import Batch, ReadOptions, Withdrawn
+from loader.readers.ncmec_records import KINDS, Record, Records, batches
 from loader.report import FileReport, Unit
 from loader.sources import ListFile
-from snapshot.algorithms import MD5, PHOTODNA, SHA1, SHA256, SHA512, Algorithm
-from snapshot.errors import HexdigestError
-from snapshot.hexdigest import ParsedDigests, parse_digest, parse_digests
 
 NAMESPACE: Final = "https://hashsharing.ncmec.org/hashsharing/v2"
 #: The most bytes from the end of one record to the end of the next; real ones have less than a thousandth.
@@ -50,13 +45,11 @@ MAX_RECORD_BYTES: Final = 1 << 20
 MAX_DEPTH: Final = 64
 #: The most names of elements, attributes and namespaces that are not the format's own.
 MAX_FOREIGN_NAMES: Final = 1000
-#: The longest category, reference and text of a digest, in characters.
-MAX_LABEL_CHARACTERS: Final = 1024
 #: Records of a batch, fewer if they have more than four digests each.
 BATCH_RECORDS: Final = 16_384
 _BATCH_DIGESTS: Final = 4 * BATCH_RECORDS
-#: Bytes that the parser is given at once.
-_FEED_BYTES: Final = 64 * 1024
+# Bytes that the parser is given at once.
+_CHUNK_BYTES: Final = 64 * 1024
 # libxml2 drops what comes after the first hundred of a file's faults and warnings.
 _LOGGED_ERRORS: Final = 100
 
@@ -67,25 +60,17 @@ _SECTIONS: Final[Mapping[str, Mapping[str, bool]]] = {
     "videos": {"video": False, "deletedVideo": True},
 }
 _RECORDS: Final = frozenset(record for section in _SECTIONS.values() for record in section)
-_KINDS: Final[Mapping[str, Algorithm]] = {
-    "md5": MD5,
-    "sha1": SHA1,
-    "sha256": SHA256,
-    "sha512": SHA512,
-    "pdna": PHOTODNA,
-}
 _NAMES: Final = {
     f"{{{NAMESPACE}}}{name}": name
-    for name in (_ROOT, *_SECTIONS, *_RECORDS, *_KINDS, "member", "timestamp", "id", "classification", "fingerprints")
+    for name in (_ROOT, *_SECTIONS, *_RECORDS, *KINDS, "member", "timestamp", "id", "classification", "fingerprints")
 }
 _FIELDS: Final = frozenset({"member", "id", "classification"})
 # What must not stand anywhere but at its place, for it means that there are digests, or a withdrawal.
-_OF_RECORDS: Final = _RECORDS | {"fingerprints", *_KINDS}
+_OF_RECORDS: Final = _RECORDS | {"fingerprints", *KINDS}
 # Depths, counted from the root's, which is 1.
 _IN_ROOT, _IN_SECTION, _IN_RECORD, _IN_FINGERPRINTS = 2, 3, 4, 5
 
 _BLANKS: Final = " \t\r\n"
-_NOT_IN_LABEL: Final = re.compile("[\x00-\x1f\x7f-\x9f]")
 _ONLY_DECLARATION: Final = re.compile(rb"\s*<\?xml\s[^>]*\?>\s*")
 
 
@@ -95,6 +80,9 @@ class NcmecReader:
     name = "ncmec"
     unit: Unit = "record"
     is_text = True
+
+    def __init__(self, chunk_bytes: int = _CHUNK_BYTES) -> None:
+        self.chunk_bytes = chunk_bytes
 
     def recognises(self, first_lines: Sequence[bytes], options: ReadOptions) -> bool:
         """Tell whether it is XML that names the format's namespace, or an XML declaration and a very long line."""
@@ -114,7 +102,7 @@ class NcmecReader:
             target=target, resolve_entities=False, load_dtd=False, no_network=True, huge_tree=False, recover=False
         )
         since_record = 0
-        for chunk in source.chunks(_FEED_BYTES):
+        for chunk in source.chunks(self.chunk_bytes):
             target.at_boundary = False
             _feed(parser, chunk, target, source.path)
             since_record = 0 if target.at_boundary else since_record + len(chunk)
@@ -122,13 +110,13 @@ class NcmecReader:
                 message = f"{target.place} has more than {MAX_RECORD_BYTES:,} bytes; check that it is the list"
                 raise ListDamaged(source.path, message)
             if target.is_full:
-                yield from _batches(target.take(), report)
+                yield from batches(target.take(), report)
         try:
             parser.close()
         except (etree.XMLSyntaxError, ListFileError):
             # All whole tags have been seen by now. What the parser makes of one that was cut means nothing.
             raise ListTruncated(source.path, f"ends before its XML does, in {target.place}; fetch it again") from None
-        yield from _batches(target.take(), report)
+        yield from batches(target.take(), report)
 
 
 def _feed(parser: etree.XMLParser, chunk: bytes, target: _Target, path: str) -> None:
@@ -152,81 +140,6 @@ def _not_well_formed(path: str, line: int | None, entry: etree._LogEntry | None,
     return ListDamaged(path, f"is not well-formed XML: {kind} at line {line}, in {target.place}; fetch it again")
 
 
-@dataclass(slots=True)
-class _Record:
-    """What was found of one record; `fault` is the first thing that is wrong with it, as (field, why)."""
-
-    withdraws: bool
-    member: str | None = None
-    id: str | None = None
-    classification: str | None = None
-    digests: list[tuple[str, str]] = field(default_factory=list)
-    has_other_kinds: bool = False
-    fault: tuple[str, str] | None = None
-
-    def blame(self, name: str, why: str) -> None:
-        self.fault = self.fault or (name, why)
-
-    def add_digest(self, kind: str, text: str) -> None:
-        if len(text) > MAX_LABEL_CHARACTERS:
-            self.blame(kind, f"is longer than {MAX_LABEL_CHARACTERS:,} characters")
-        elif text:
-            self.digests.append((kind, text))
-
-    def check(self) -> tuple[str, str] | None:
-        """Give the first fault of a record that is complete."""
-        if self.fault is None:
-            if not self.member:
-                self.blame("member", "has no id" if self.member == "" else "is missing")
-            elif "/" in self.member:
-                self.blame("member", "has a / in its id, which references cannot have there")
-            elif not self.id:
-                self.blame("id", "is empty" if self.id == "" else "is missing")
-            elif not self.withdraws and not self.digests and not self.has_other_kinds:
-                self.blame("fingerprints", "are missing")
-        for name, text in (("classification", self.classification), ("id", self.reference)):
-            if self.fault is None and text and (why := _label_fault(text)):
-                self.blame(name, why)
-        return self.fault
-
-    @property
-    def reference(self) -> str:
-        return f"{self.member}/{self.id}"
-
-
-@dataclass(slots=True)
-class _Column:
-    """Digest texts of one algorithm, the fields they stood in, and which of the records each is of."""
-
-    texts: list[str] = field(default_factory=list)
-    fields: list[str] = field(default_factory=list)
-    owners: list[int] = field(default_factory=list)
-
-
-@dataclass(slots=True)
-class _Records:
-    """Complete records of good form, whose digests are not parsed yet."""
-
-    numbers: list[int] = field(default_factory=list)
-    categories: list[str | None] = field(default_factory=list)
-    references: list[str] = field(default_factory=list)
-    columns: dict[Algorithm, _Column] = field(default_factory=lambda: defaultdict(_Column))
-    withdrawn: list[str] = field(default_factory=list)
-    digest_count: int = 0
-
-    def add(self, number: int, record: _Record) -> None:
-        owner = len(self.numbers)
-        self.numbers.append(number)
-        self.categories.append(record.classification or None)
-        self.references.append(record.reference)
-        self.digest_count += len(record.digests)
-        for kind, text in record.digests:
-            column = self.columns[_KINDS[kind]]
-            column.texts.append(text)
-            column.fields.append(kind)
-            column.owners.append(owner)
-
-
 class _Target:
     """What the parser calls for each tag: gathers records, and refuses those of bad form."""
 
@@ -235,10 +148,10 @@ class _Target:
         self.at_boundary = False
         self.root_seen = False
         self._report = report
-        self._records = _Records()
+        self._records = Records()
         self._depth = 0
         self._section: Mapping[str, bool] = {}
-        self._record: _Record | None = None
+        self._record: Record | None = None
         self._in_fingerprints = False
         # Depth of an element outside of any record that was refused as one; 0 for none.
         self._stray_depth = 0
@@ -258,9 +171,9 @@ class _Target:
         records = self._records
         return len(records.numbers) + len(records.withdrawn) >= BATCH_RECORDS or records.digest_count >= _BATCH_DIGESTS
 
-    def take(self) -> _Records:
+    def take(self) -> Records:
         """Give the records gathered so far, and begin anew."""
-        taken, self._records = self._records, _Records()
+        taken, self._records = self._records, Records()
         return taken
 
     def doctype(self, name: str, public_id: str | None, system_id: str | None) -> None:
@@ -321,22 +234,20 @@ class _Target:
             self.at_boundary = True
         elif self._depth == _IN_SECTION and name in self._section:
             self._report.lines_read += 1
-            self._record = _Record(self._section[name])
+            self._record = Record(self._section[name])
             return
         if name in _OF_RECORDS and not self._stray_depth:
             self._stray_depth = self._depth
             self._report.lines_read += 1
             self._report.refuse(self._report.lines_read, name, "does not stand at its place in images or videos")
 
-    def _start_inside(self, record: _Record, name: str, attributes: Mapping[str, str]) -> None:
+    def _start_inside(self, record: Record, name: str, attributes: Mapping[str, str]) -> None:
         if self._text is not None:
             self._text = None
             record.blame(name or "record", "stands inside of a value")
-        if self._depth == _IN_FINGERPRINTS and self._in_fingerprints:
-            if name in _KINDS:
-                self._text = []
-            else:
-                record.has_other_kinds = True
+        is_kind = self._depth == _IN_FINGERPRINTS and self._in_fingerprints
+        if is_kind and name in KINDS:
+            self._text = []
         elif self._depth == _IN_RECORD and name == "fingerprints":
             self._in_fingerprints = True
         elif self._depth == _IN_RECORD and name in _FIELDS:
@@ -349,8 +260,10 @@ class _Target:
                 self._text = []
         elif name in _OF_RECORDS:
             record.blame(name, "stands inside of another element")
+        elif is_kind:
+            record.has_other_kinds = True
 
-    def _finish(self, record: _Record) -> None:
+    def _finish(self, record: Record) -> None:
         number = self._report.lines_read
         fault = record.check()
         if fault is not None:
@@ -365,49 +278,3 @@ class _Target:
         if len(self._foreign_names) > MAX_FOREIGN_NAMES:
             message = f"has more than {MAX_FOREIGN_NAMES:,} names that are not the format's; check that it is the list"
             raise ListDamaged(self._report.path, message)
-
-
-def _batches(records: _Records, report: FileReport) -> Iterator[Batch | Withdrawn]:
-    """Yield the digests of the records of which all are good; refuse the others."""
-    if records.withdrawn:
-        yield Withdrawn(records.withdrawn)
-    parsed = {algorithm: parse_digests(column.texts, algorithm) for algorithm, column in records.columns.items()}
-    bad = _bad_records(records, parsed)
-    for owner, (name, why) in sorted(bad.items()):
-        report.refuse(records.numbers[owner], name, why)
-    for algorithm, column in records.columns.items():
-        digests, owners = parsed[algorithm], column.owners
-        matrix = np.frombuffer(digests.packed, dtype=np.uint8).reshape(-1, algorithm.digest_bytes)
-        if bad:
-            owners = [owners[digests.index_of(place)] for place in range(digests.count)]
-            kept = [place for place, owner in enumerate(owners) if owner not in bad]
-            matrix, owners = matrix[kept], [owners[place] for place in kept]
-        if not owners:
-            continue
-        report.keep(algorithm, len(owners))
-        categories = [records.categories[owner] for owner in owners]
-        has_categories = any(category is not None for category in categories)
-        references = [records.references[owner] for owner in owners]
-        rows = [records.numbers[owner] for owner in owners]
-        yield Batch(algorithm, matrix, categories if has_categories else None, references, rows)
-
-
-def _bad_records(records: _Records, parsed: Mapping[Algorithm, ParsedDigests]) -> dict[int, tuple[str, str]]:
-    """Give field and fault of each record with a malformed digest, by its index: the first found of each."""
-    bad: dict[int, tuple[str, str]] = {}
-    for algorithm, column in records.columns.items():
-        for place, _ in parsed[algorithm].invalid:
-            try:
-                parse_digest(column.texts[place], algorithm)
-            except HexdigestError as error:
-                bad.setdefault(column.owners[place], (column.fields[place], str(error)))
-            else:
-                raise AssertionError("parse_digests and parse_digest differ")
-    return bad
-
-
-def _label_fault(text: str) -> str | None:
-    if len(text) > MAX_LABEL_CHARACTERS:
-        return f"is longer than {MAX_LABEL_CHARACTERS:,} characters"
-    foreign = _NOT_IN_LABEL.search(text)
-    return None if foreign is None else f"has a control character at position {foreign.start() + 1}"

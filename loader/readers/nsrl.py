@@ -3,12 +3,17 @@
     FILE    sha256, sha1, md5, crc32, file_name, file_size, package_id
 
 FILE is a view in what is published, and may be a table. One file is there once for each package that it is part of; the
-repeats merge later. sha512 is taken as well where there is such a column. A cell that is NULL or blank is absent; a row
-without any digest is bad, and so is one with a malformed cell: then nothing of it is taken.
+repeats merge later. It must have the three columns of digests, or that of the algorithm which the list was declared as;
+sha512 is taken as well where there is such a column. A cell that is NULL or blank is absent; a row without any digest
+is bad, and so is one with a malformed cell: then nothing of it is taken.
 
 The database is opened read-only and as one that nobody changes, so nothing is written beside it. It must be a file of
 its own: not standard input, not compressed, and with no journal or write-ahead log beside it, whose changes would be
 missed.
+
+SQLite keeps no checksums. What a damaged file cannot do is to lose pages, rows of a page or columns of FILE: `_check`
+and `_columns` see to that. Other digits in a cell, another key in a row that FILE joins, or another name or condition
+in how it joins them have no second source in the file: only the checksum that the NSRL publishes beside it tells.
 
 A database can hold any SQL. What FILE may do is to select from tables of the file, with or without a few functions: no
 recursion and no virtual tables. How many steps it may take, and how many rows it may give, follows from the file's
@@ -27,11 +32,11 @@ import numpy as np
 
 from loader.errors import ListDamaged, ListTruncated, ListUnreadable, UnknownColumn, UnknownFormat
 from loader.readers.base import Batch, ReadOptions
+from loader.readers.faults import digest_fault
 from loader.report import FileReport, Unit
 from loader.sources import STDIN, ListFile
 from snapshot.algorithms import ALGORITHMS, PHOTODNA, Algorithm
-from snapshot.errors import HexdigestError
-from snapshot.hexdigest import ParsedDigests, parse_digest, parse_digests
+from snapshot.hexdigest import ParsedDigests, parse_digests
 
 #: Rows of a batch, so few that one of the longest cells takes no more than 64 MiB for a column.
 BATCH_ROWS: Final = 1024
@@ -42,6 +47,7 @@ MAX_ROW_BYTES: Final = 64 * 1024
 #   0   16  magic
 #   16  2   page size; 1 means 65,536
 #   18  1   file format write version; 2 means that there may be a write-ahead log
+#   20  1   bytes at the end of each page that are not used
 #   24  4   file change counter
 #   28  4   size of the database in pages, valid if the two counters are equal
 #   92  4   the change counter for which that size is valid
@@ -53,7 +59,11 @@ _MIN_ROW_BYTES: Final = 6
 _STEPS_PER_BYTE: Final = 16
 _STEPS_AT_LEAST: Final = 10_000_000
 _STEPS_BETWEEN_CHECKS: Final = 100_000
+_LOCK_BYTE: Final = 1 << 30
 
+# Columns that FILE has in all that is published, for others could be lost without a trace: one byte of the schema is
+# enough to rename one, or to make one of two.
+_PUBLISHED: Final = ("sha256", "sha1", "md5")
 _USED: Final[Mapping[str, Algorithm]] = {name: a for name, a in ALGORITHMS.items() if a is not PHOTODNA}
 # A cache of 64 MiB, so that a join does not read its pages again and again. No mapping: if a file is cut while it is
 # mapped, that kills the process.
@@ -90,16 +100,16 @@ class NsrlSqliteReader:
         has no FILE, UnknownColumn if that has no column with digests, ListTruncated if it is shorter than it says, and
         ListDamaged for any other fault.
         """
-        size_bytes = _require_whole_file(source)
+        header, size_bytes = _require_whole_file(source)
         try:
             with closing(_open(source.path)) as database:
-                yield from _read(database, size_bytes, options, report)
+                yield from _read(database, header, size_bytes, options, report)
         except (sqlite3.Error, UnicodeDecodeError) as error:
             raise _translated(error, source.path, report.lines_read) from error
 
 
-def _require_whole_file(source: ListFile) -> int:
-    """Give the file's size in bytes, if it is a database that can be opened by its path and is all there."""
+def _require_whole_file(source: ListFile) -> tuple[bytes, int]:
+    """Give the file's header and its size in bytes, if it is a database that can be opened by its path and is whole."""
     path, size_bytes = source.path, source.size_bytes
     if path == STDIN or size_bytes is None:
         raise ListUnreadable(path, "is not a file, as a database must be to be read; save it as one first")
@@ -125,7 +135,7 @@ def _require_whole_file(source: ListFile) -> int:
             raise ListUnreadable(
                 path, f"has changes pending in {beside}; open and close it once with sqlite3, then load it"
             )
-    return size_bytes
+    return header, size_bytes
 
 
 def _open(path: str) -> sqlite3.Connection:
@@ -137,15 +147,14 @@ def _open(path: str) -> sqlite3.Connection:
     return database
 
 
-def _read(database: sqlite3.Connection, size_bytes: int, options: ReadOptions, report: FileReport) -> Iterator[Batch]:
+def _read(
+    database: sqlite3.Connection, header: bytes, size_bytes: int, options: ReadOptions, report: FileReport
+) -> Iterator[Batch]:
     for setting in _SETTINGS:
         database.execute(f"PRAGMA {setting}")
     database.set_progress_handler(_Steps(size_bytes).more, _STEPS_BETWEEN_CHECKS)
     tables = _tables(database, report.path)
-    # Else a damaged page can pass for a shorter one. Costs a fifth of what reading does. What it cannot notice is other
-    # digits in a cell, or a schema that names another page or column.
-    if database.execute("PRAGMA quick_check(1)").fetchall() != [("ok",)]:
-        raise ListDamaged(report.path, "does not hold together as a database; fetch it again")
+    _check(database, header[20], report.path)
     database.set_authorizer(_authorizer(tables))
     algorithms = _columns(database, options, report)
     columns = ", ".join(f'"{algorithm.name}"' for algorithm in algorithms)
@@ -156,6 +165,34 @@ def _read(database: sqlite3.Connection, size_bytes: int, options: ReadOptions, r
         if report.lines_read > size_bytes // _MIN_ROW_BYTES:
             raise UnknownFormat(report.path, f"gives more rows than it has room for: it {_NOT_PLAIN}")
         yield from _batches(list(zip(*rows, strict=True)), algorithms, first_row, report)
+
+
+def _check(database: sqlite3.Connection, reserved_bytes: int, path: str) -> None:
+    """Raise ListDamaged for pages that do not hold together, or belong to nothing. Costs a quarter of reading.
+
+    quick_check looks for pages that belong to nothing by itself, but mostly not where there are views: their root page,
+    0, is what asks for a check of some tables only, if it comes first. Then a schema that names for a table another
+    page than its root would make it a shorter one. So the pages are counted as well.
+    """
+    if database.execute("PRAGMA quick_check(1)").fetchall() != [("ok",)]:
+        raise ListDamaged(path, "does not hold together as a database; fetch it again")
+    if database.execute("SELECT 1 FROM main.sqlite_master WHERE ifnull(rootpage, 0) = 0").fetchone() is None:
+        return
+    if ("ENABLE_DBSTAT_VTAB",) not in database.execute("PRAGMA compile_options").fetchall():
+        raise ListUnreadable(
+            path, "has views, which cannot be checked for damage: the SQLite of this Python was built without dbstat"
+        )
+    (used,) = database.execute("SELECT count(*) FROM dbstat('main')").fetchone()
+    pages, free, is_vacuumed, page_bytes = (
+        database.execute(f"PRAGMA {name}").fetchone()[0]
+        for name in ("page_count", "freelist_count", "auto_vacuum", "page_size")
+    )
+    # https://www.sqlite.org/fileformat.html, 1.4 and 1.8: the page at 1 GiB is never used; with auto_vacuum, the second
+    # page has 5 bytes for each of those that follow, and after those comes the next of its kind.
+    locked = int(pages > _LOCK_BYTE // page_bytes)
+    maps = (pages - 2) // ((page_bytes - reserved_bytes) // 5 + 1) + 1 if is_vacuumed else 0
+    if used + free + locked + maps != pages:
+        raise ListDamaged(path, f"has {pages:,} pages, of which {used + free:,} are accounted for; fetch it again")
 
 
 def _tables(database: sqlite3.Connection, path: str) -> frozenset[str]:
@@ -196,10 +233,15 @@ def _columns(database: sqlite3.Connection, options: ReadOptions, report: FileRep
     description = database.execute("SELECT * FROM main.FILE LIMIT 0").description
     names = [str(column[0]).lower() for column in description]
     algorithms = [algorithm for name, algorithm in _USED.items() if name in names]
-    if not algorithms:
-        raise UnknownColumn(report.path, f"its FILE has none of the columns {', '.join(_USED)}")
     if options.algorithm is not None and options.algorithm not in algorithms:
         message = f"the list was declared as {options.algorithm.name}, which is no column of its FILE"
+        raise UnknownColumn(report.path, message)
+    missing = [name for name in _PUBLISHED if name not in names]
+    if missing and options.algorithm is None:
+        message = (
+            f"its FILE has no column {', '.join(missing)}, which an RDS of version 3 has; fetch it again, or if it is "
+            "another database, say with --algorithm which it has"
+        )
         raise UnknownColumn(report.path, message)
     return algorithms
 
@@ -249,12 +291,7 @@ def _bad_rows(
     for cells, algorithm, (present, digests) in zip(table, algorithms, parsed, strict=True):
         for position, _ in digests.invalid:
             index = present[position]
-            try:
-                parse_digest(cells[index], algorithm)
-            except HexdigestError as error:
-                bad.setdefault(index, (algorithm.name, str(error)))
-            else:
-                raise AssertionError("parse_digests and parse_digest differ")
+            bad.setdefault(index, (algorithm.name, digest_fault(cells[index], algorithm)))
     return bad
 
 

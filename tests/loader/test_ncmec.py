@@ -15,7 +15,7 @@ from pathlib import Path
 from xml.sax.saxutils import escape
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from loader.errors import ListDamaged, ListFileError, ListTruncated, UnknownFormat
@@ -39,11 +39,11 @@ class Found:
     withdrawn: list[str] = field(default_factory=list)
 
 
-def read(path: Path) -> tuple[Found, FileReport]:
+def read(path: Path, chunk_bytes: int = 65_536) -> tuple[Found, FileReport]:
     report = FileReport(str(path), "ncmec", "record")
     found, counts = Found(), Counter[str]()
     with ListFile(path) as source:
-        for batch in NcmecReader().read(source, ReadOptions(), report):
+        for batch in NcmecReader(chunk_bytes).read(source, ReadOptions(), report):
             if isinstance(batch, Withdrawn):
                 found.withdrawn += batch.references
                 continue
@@ -78,10 +78,10 @@ GOOD = prints(md5=MD5.hex())
 GOOD_ENTRY: Entry = ("md5", MD5, None, "42/i1")
 
 
-def read_one(tmp_path: Path, content: bytes) -> tuple[Found, FileReport]:
+def read_one(tmp_path: Path, content: bytes, chunk_bytes: int = 65_536) -> tuple[Found, FileReport]:
     path = tmp_path / "list.xml"
     path.write_bytes(content)
-    return read(path)
+    return read(path, chunk_bytes)
 
 
 def test_the_published_form(tmp_path: Path) -> None:
@@ -156,6 +156,9 @@ def test_the_published_form(tmp_path: Path) -> None:
         (record(rest=GOOD + f"<other>{GOOD}</other>"), "fingerprints", "inside of another"),
         (record(rest=GOOD + f"<md5>{SHA1.hex()}</md5>"), "md5", "inside of another"),
         (record(rest=GOOD + record()), "image", "inside of another"),
+        (record(rest=f"<fingerprints>{record('deletedImage')}</fingerprints>"), "deletedImage", "inside of another"),
+        (record(rest="<fingerprints><image/></fingerprints>"), "image", "inside of another"),
+        (record(rest="<fingerprints><fingerprints/></fingerprints>"), "fingerprints", "inside of another"),
         (record("video", rest=GOOD), "video", "at its place"),
         (record("deletedVideo"), "deletedVideo", "at its place"),
         (f"<others>{record(rest=GOOD)}</others>", "image", "at its place"),
@@ -321,18 +324,32 @@ def ncmec_lists(draw: st.DrawFn) -> tuple[bytes, Found, list[int]]:
     return f'<queryResult xmlns="{NAMESPACE}">{draw(blank).join(sections)}</queryResult>'.encode(), held, bad
 
 
-@given(drawn=ncmec_lists(), feed_bytes=st.sampled_from([1, 7, 100, 65_536]), batch=st.sampled_from([1, 3, 16_384]))
+@given(drawn=ncmec_lists(), chunk_bytes=st.sampled_from([1, 7, 100, 65_536]), batch=st.sampled_from([1, 3, 16_384]))
 def test_any_document_is_read_as_it_was_written(
-    tmp_path_factory: pytest.TempPathFactory, drawn: tuple[bytes, Found, list[int]], feed_bytes: int, batch: int
+    tmp_path_factory: pytest.TempPathFactory, drawn: tuple[bytes, Found, list[int]], chunk_bytes: int, batch: int
 ) -> None:
     content, held, bad = drawn
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ncmec, "_FEED_BYTES", feed_bytes)
         patch.setattr(ncmec, "BATCH_RECORDS", batch)
-        found, report = read_one(tmp_path_factory.mktemp("ncmec"), content)
+        found, report = read_one(tmp_path_factory.mktemp("ncmec"), content, chunk_bytes)
     assert found == held
     assert [entry.line for entry in report.bad_lines] == bad[:20]
     assert report.bad_line_count == len(bad)
+
+
+@given(drawn=ncmec_lists(), data=st.data(), chunk_bytes=st.sampled_from([1, 100, 65_536]))
+@settings(max_examples=50)
+def test_any_document_that_is_cut_is_truncated(
+    tmp_path_factory: pytest.TempPathFactory,
+    drawn: tuple[bytes, Found, list[int]],
+    data: st.DataObject,
+    chunk_bytes: int,
+) -> None:
+    whole = drawn[0]
+    directory = tmp_path_factory.mktemp("ncmec")
+    for length in data.draw(st.sets(st.integers(0, len(whole) - 1), max_size=50)):
+        with pytest.raises(ListTruncated):
+            read_one(directory, whole[:length], chunk_bytes)
 
 
 def test_many_records_come_in_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

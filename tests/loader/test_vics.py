@@ -504,6 +504,21 @@ def test_any_way_to_write_a_document_is_read(
     assert (report.lines_read, report.bad_line_count) == (len(media), 0)
 
 
+@given(drawn=written(), data=st.data(), chunk_bytes=st.sampled_from([1, 64, 1 << 20]))
+@settings(max_examples=50)
+def test_any_document_that_is_cut_is_truncated(
+    tmp_path_factory: pytest.TempPathFactory,
+    drawn: tuple[str, list[dict[str, Any]]],
+    data: st.DataObject,
+    chunk_bytes: int,
+) -> None:
+    whole = drawn[0].rstrip().encode("utf-8", "surrogatepass")
+    directory = tmp_path_factory.mktemp("vics")
+    for length in data.draw(st.sets(st.integers(0, len(whole) - 1), max_size=50)):
+        with pytest.raises(ListTruncated):
+            read_text(directory, whole[:length], chunk_bytes)
+
+
 @given(seed=st.integers(0, 1 << 40), chunk_bytes=st.sampled_from([1, 50, 1 << 20]), flips=st.integers(1, 4))
 @settings(max_examples=300)
 def test_flipped_bits_end_in_a_list_or_in_an_error_of_the_file(
