@@ -27,8 +27,8 @@ from loader.printing import print_json
 from loader.progress import Shown
 from loader.readers import READERS
 from loader.readers.base import Batch, ReadOptions, Withdrawn
-from loader.readers.csv_columns import MAX_LABEL_CHARACTERS
 from loader.readers.csv_header import LOOKS_LIKE_DIGEST
+from loader.readers.faults import MAX_LABEL_CHARACTERS
 from loader.report import CompileReport, FileReport, check_bad_lines, refuse_cut_files
 from loader.sources import STDIN
 from snapshot.algorithms import ALGORITHMS

@@ -14,6 +14,7 @@ Writing is `snapshot/swap.py`'s and `snapshot/publish.py`'s.
 
 from __future__ import annotations
 
+import errno
 import stat
 from datetime import datetime
 from pathlib import Path
@@ -142,6 +143,8 @@ class Store:
             what = "has no CURRENT: nothing was published there yet" if self.path.is_dir() else "is not there"
             raise NoStore(f"{self.path}: the store {what}. `hashwacht compile` makes it.") from None
         except OSError as error:
+            if error.errno == errno.EFBIG:
+                return b"longer than any CURRENT"  # and so damaged, to whoever parses it
             raise StoreUnusable(f"{self.current_file}: {error.strerror}") from error
 
     def current(self) -> Current:

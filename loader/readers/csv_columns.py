@@ -32,8 +32,6 @@ from loader.sources import ListFile
 from snapshot.algorithms import Algorithm
 from snapshot.hexdigest import ParsedDigests, parse_digests
 
-__all__ = ["BATCH_ROWS", "MAX_CELL_CHARACTERS", "MAX_LABEL_CHARACTERS", "MAX_ROW_LINES", "CsvReader"]
-
 #: The longest cell, in characters; csv's own limit is a setting of the whole process.
 MAX_CELL_CHARACTERS: Final = 1 << 20
 #: The most physical lines that one row may have, so that an open quotation mark ends somewhere.

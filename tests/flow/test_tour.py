@@ -15,7 +15,7 @@ PAGE = "operations.md"
 STEPS = pages.steps_of((ROOT / "docs" / PAGE).read_text(encoding="utf-8"))
 #: What an operator comes across on a first day, in this order.
 TOUR = ("inspect", "compile", "lists", "approve", "serve", "test-list", "suppress", "lookup", "history", "rollback",
-        "verify", "keys")  # fmt: skip
+        "verify", "keys", "show")  # fmt: skip
 
 
 def test_the_page_shows_what_its_commands_print(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 from xml.etree import ElementTree as ET
@@ -113,7 +114,7 @@ def differences(found: Counter[Any], expected: Counter[Any]) -> str:
 
 def _read(reader: Reader, path: Path) -> Reading | str:
     report = Ledger(str(path), reader.name, reader.unit)
-    entries, withdrawn, counts = Counter[Entry](), Counter[str](), Counter[str]()
+    entries, withdrawn, counts, taken = Counter[Entry](), Counter[str](), Counter[str](), set[int]()
     begin = time.process_time()
     try:
         with ListFile(path) as source:
@@ -125,6 +126,10 @@ def _read(reader: Reader, path: Path) -> Reading | str:
                 assert count, "an empty batch"
                 assert batch.digests.shape == (count, batch.algorithm.digest_bytes)
                 counts[name] += count
+                places = batch.rows or []
+                assert len(places) in {0, count}
+                assert all(one <= two for one, two in pairwise(places)), "rows do not ascend"
+                taken.update(places)
                 categories, references = batch.categories or [None] * count, batch.references or [None] * count
                 rows = zip(batch.digests, categories, references, strict=True)
                 entries.update((name, row.tobytes(), *labels) for row, *labels in rows)
@@ -138,6 +143,8 @@ def _read(reader: Reader, path: Path) -> Reading | str:
     assert all(count == 1 for count in report.refused.values()), f"refused twice: {report.refused}"
     assert all(1 <= number <= report.lines_read for number in report.refused), f"{report.refused}, {report.lines_read}"
     assert bool(report.bad_lines) == bool(report.bad_line_count)
+    assert not taken & report.refused.keys(), "a digest stands in a row that was refused"
+    assert all(1 <= number <= report.lines_read for number in taken), f"{taken}, {report.lines_read}"
     return Reading(report.lines_read, entries, withdrawn, frozenset(report.refused))
 
 

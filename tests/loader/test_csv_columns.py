@@ -21,7 +21,8 @@ from loader import lines as lines_module
 from loader.errors import UnknownColumn
 from loader.readers import csv_columns
 from loader.readers.base import ReadOptions
-from loader.readers.csv_columns import MAX_LABEL_CHARACTERS, MAX_ROW_LINES, CsvReader
+from loader.readers.csv_columns import MAX_ROW_LINES, CsvReader
+from loader.readers.faults import MAX_LABEL_CHARACTERS
 from loader.report import FileReport
 from loader.sources import ListFile
 from snapshot.algorithms import SHA1, SHA256

@@ -74,8 +74,8 @@ class Forgetful:
         yield from batches
 
 
-def vars_of(batch: Batch) -> dict[str, Sequence[str | None] | None]:
-    return {"categories": batch.categories, "references": batch.references}
+def vars_of(batch: Batch) -> dict[str, Sequence[object] | None]:
+    return {"categories": batch.categories, "references": batch.references, "rows": batch.rows}
 
 
 @pytest.mark.parametrize("name", accounting.SECOND)

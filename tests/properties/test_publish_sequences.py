@@ -59,6 +59,8 @@ class Publishing(RuleBasedStateMachine):
         self.highest = 0
         #: What is in force on top of the snapshot, and the versions that were, newest first.
         self.approved = False
+        #: Somebody revoked the class by name: no compile approves it until somebody approves it by name.
+        self.switched_off = False
         self.suppressed: set[int] = set()
         self.added: set[int] = set()
         self.overlays = [0]
@@ -103,7 +105,7 @@ class Publishing(RuleBasedStateMachine):
     @rule(content=st.integers(0, CONTENTS - 1), approving=st.booleans())
     def compile_a_list(self, content: int, approving: bool) -> None:
         self.ids[content] = self.compile(content, approving=approving)
-        self.overlay_changed(approved=self.approved or approving)
+        self.overlay_changed(approved=self.approved or (approving and not self.switched_off))
         self.went_live(self.ids[content])
         self.present = set(self.retained)
 
@@ -160,7 +162,7 @@ class Publishing(RuleBasedStateMachine):
         new = lying - self.present
         assert len(new) <= (stage in {"swap", "history", "current", "removal"})
         if stage == "removal":
-            self.overlay_changed(approved=self.approved or approving)
+            self.overlay_changed(approved=self.approved or (approving and not self.switched_off))
             self.went_live(self.store.current().snapshot_id)
         elif stage == "current":
             self.highest = max(self.store.generations())
@@ -184,6 +186,7 @@ class Publishing(RuleBasedStateMachine):
                 corrections.approve(self.store, "a", None, BY)
             return
         corrections.approve(self.store, "a", None, BY)
+        self.switched_off = False
         self.overlay_changed(approved=True)
         self.went_live(self.live[0])
 
@@ -195,6 +198,7 @@ class Publishing(RuleBasedStateMachine):
                 corrections.revoke(self.store, "a", None, BY)
             return
         corrections.revoke(self.store, "a", None, BY)
+        self.switched_off = True
         self.overlay_changed(approved=False)
         self.went_live(self.live[0])
 
