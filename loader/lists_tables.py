@@ -14,8 +14,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from loader.inputs import DEFAULT_LIMITS
 from loader.readers import READERS
-from loader.readers.csv_columns import MAX_LABEL_CHARACTERS
 from loader.readers.csv_header import LABEL_COLUMNS, LOOKS_LIKE_DIGEST
+from loader.readers.faults import MAX_LABEL_CHARACTERS
 from loader.toml_places import Location
 from snapshot.algorithms import ALGORITHMS
 from snapshot.labels import Tier
