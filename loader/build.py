@@ -226,9 +226,12 @@ def normalise(
         numbers = [of[name] for name in batch.categories]
     if batch.references is not None:
         each = numbers * len(batch.digests) if batch.categories is None else numbers
+        first = labels.reference_count
         numbers = labels.add_references(each, batch.references, delivery)
+        if not batch.references_name_entries:
+            labels.pass_over_entries(first)
     in_rows = batch.rows is not None
-    if in_rows or batch.references is not None:
+    if in_rows or (batch.references is not None and batch.references_name_entries):
         labels.note_entries(batch.algorithm.name, numbers, of_rows=in_rows)
     return numbered_rows(digests, numbers)
 
@@ -275,13 +278,13 @@ def find_known_entries(
         for path, before in zip(item.files, first, strict=False):
             if item.list_id in lists and not item.known_good:
                 require_second_look(path)
-                again = FileReport(path, before.format)
-                seal = request.seal_keys.in_use
-                collisions.add_rows(numbered_places(numbered_again(item, again, labels, seal, progress)))
-                if (again.lines_read, again.digests) != (before.lines_read, before.digests):
-                    raise ListChanged(
-                        path, "is not what it was when it was read first; load it again when it is complete"
-                    )
+                for look in (collisions.find_rows, collisions.add_rows):
+                    again = FileReport(path, before.format)
+                    look(numbered_places(numbered_again(item, again, labels, request.seal_keys.in_use, progress)))
+                    if (again.lines_read, again.digests) != (before.lines_read, before.digests):
+                        raise ListChanged(
+                            path, "is not what it was when it was read first; load it again when it is complete"
+                        )
     collisions.finish()
     return collisions
 

@@ -12,7 +12,8 @@ there are a few, only the rows that share eight bytes with one are sorted.
 
     Collisions.find(…)     spools, looked through and kept → rows of entries that are known good
         with a reference   LabelTable.rows_of_entries_with: all rows of these entries
-        without            `rows_to_find`: their lists' files are read again, and `add_rows` takes the others of a row
+        without            `rows_to_find`: their lists' files are read again, `find_rows` finds the rows, `add_rows`
+                           takes all that they have
     Collisions.among(…)    which rows of a part are to be left out (loader/guard.py)
 
 Nothing links the digests of a row without a reference while they are sorted, and a link for each would cost every
@@ -29,7 +30,7 @@ and no entry. Then only what is known good itself goes, and the report says so.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Final
 
@@ -90,6 +91,8 @@ class Collisions:
         # Those rows are causes, numbered through all algorithms; how many rows of the files each stands in.
         self._first_cause: dict[str, int] = {}
         self._rows_by_cause: Places = np.zeros(0, dtype=np.int64)
+        self._places: Places = np.zeros(0, dtype=np.int64)  # rows of the file that is read, ascending, and the causes
+        self._causes: Places = np.zeros(0, dtype=np.int64)
         self._found: dict[str, list[tuple[ByteMatrix, Places]]] = {}  # rows, and the cause of each
         self._found_rows = 0
         self._left_out: dict[str, RowSet] = {}
@@ -109,7 +112,10 @@ class Collisions:
                 alike = self._colliding(rows, depth, algorithm)
                 numbers = _numbers(alike, algorithm)
                 by_reference = numbers >= FIRST_REFERENCE
-                collided[numbers[by_reference] - FIRST_REFERENCE] = True
+                referenced = alike[by_reference]
+                many = _on_many_rows(referenced, algorithm)
+                self.constants += len(np.unique(_packed(referenced[many, : algorithm.digest_bytes])))
+                collided[_numbers(referenced[~many], algorithm) - FIRST_REFERENCE] = True
                 if not by_reference.all():
                     kept.append(RowSet(alike[~by_reference]).rows)
                     count += len(kept[-1])
@@ -122,7 +128,8 @@ class Collisions:
         if withdrawn is not None:
             collided &= ~withdrawn
         if collided.any():
-            self._referenced, self.constants = self._labels.rows_of_entries_with(collided, MAX_ROWS_OF_ENTRY)
+            self._referenced, constants = self._labels.rows_of_entries_with(collided, MAX_ROWS_OF_ENTRY)
+            self.constants += constants
 
     def _colliding(self, rows: ByteMatrix, depth: int, algorithm: Algorithm) -> ByteMatrix:
         """Give the rows of entries whose digest is known good."""
@@ -161,50 +168,49 @@ class Collisions:
             for number in np.unique(_numbers(some.rows, ALGORITHMS[name])).tolist()
         )
 
-    def add_rows(self, rounds: Iterable[tuple[Algorithm, ByteMatrix, Sequence[int]]]) -> None:
-        """Take the other digests of those rows of one file in which one is known good.
+    def find_rows(self, rounds: Iterable[tuple[Algorithm, ByteMatrix, Sequence[int]]]) -> None:
+        """Find the rows of one file in which a digest is known good.
 
         `rounds` has digest ‖ class number beside the row that each stands in, for each batch (`numbered_places`). Cost:
-        30 ns a digest; memory: the batches of some rows. Raises TooManyCollisions.
+        30 ns a digest. Raises TooManyCollisions.
         """
-        held: dict[str, list[tuple[ByteMatrix, Places]]] = {}
-        last = -1
+        places: list[Places] = []
+        causes: list[Places] = []
+        for algorithm, rows, at in rounds:
+            name = algorithm.name
+            if name not in self._to_find:
+                continue
+            found = self._to_find[name].find(rows)
+            hits = np.flatnonzero(found >= 0)
+            by = found[hits] + self._first_cause[name]
+            few = self._rows_by_cause[by] < MAX_ROWS_OF_ENTRY  # of a constant no more has to be remembered
+            np.add.at(self._rows_by_cause, by, 1)
+            places.append(np.asarray(at, dtype=np.int64)[hits[few]])
+            causes.append(by[few])
+            self._found_rows += len(causes[-1])
+            if self._found_rows > _ROWS_OF_COLLISIONS * MAX_COLLISIONS:
+                raise TooManyCollisions(self._too_many(_numbers(rows, algorithm)))
+        joined = np.concatenate(places) if places else np.zeros(0, dtype=np.int64)
+        order = np.argsort(joined, kind="stable")
+        self._places = joined[order]
+        self._causes = np.concatenate(causes)[order] if causes else joined
+
+    def add_rows(self, rounds: Iterable[tuple[Algorithm, ByteMatrix, Sequence[int]]]) -> None:
+        """Take all digests of the rows that `find_rows` found, from the same file read once more.
+
+        Read twice, since what a row has may be in batches far apart. Raises TooManyCollisions.
+        """
         for algorithm, rows, places in rounds:
             at = np.asarray(places, dtype=np.int64)
-            if algorithm.name in held and int(at.min()) > last:  # the next rows begin
-                self._take(held)
-                held = {}
-            held.setdefault(algorithm.name, []).append((rows, at))
-            last = max(last, int(at.max()))
-        self._take(held)
-
-    def _take(self, held: Mapping[str, Sequence[tuple[ByteMatrix, Places]]]) -> None:
-        for name in held.keys() & self._to_find.keys():
-            for rows, at in held[name]:
-                causes = self._to_find[name].find(rows)
-                hits = np.flatnonzero(causes >= 0)
-                if hits.size:
-                    hits = hits[np.argsort(at[hits], kind="stable")]
-                    self._take_beside(at[hits], causes[hits] + self._first_cause[name], held)
-
-    def _take_beside(
-        self, places: Places, causes: Places, held: Mapping[str, Sequence[tuple[ByteMatrix, Places]]]
-    ) -> None:
-        """Take all digests of some rows, each with the known-good digest that is the cause."""
-        few = self._rows_by_cause[causes] < MAX_ROWS_OF_ENTRY  # of a constant no more has to be remembered
-        np.add.at(self._rows_by_cause, causes, 1)
-        places, causes = places[few], causes[few]
-        if not places.size:
-            return
-        for name, batches in held.items():
-            for rows, at in batches:
-                by = np.minimum(np.searchsorted(places, at), len(places) - 1)
-                with_it = np.flatnonzero(places[by] == at)
-                if with_it.size:
-                    self._found.setdefault(name, []).append((rows.take(with_it, axis=0), causes[by[with_it]]))
-                    self._found_rows += len(with_it)
-        if self._found_rows > _ROWS_OF_COLLISIONS * MAX_COLLISIONS:
-            raise TooManyCollisions(self._too_many(_numbers(rows, ALGORITHMS[name])))
+            first = np.searchsorted(self._places, at, side="left")
+            count = np.searchsorted(self._places, at, side="right") - first
+            for rank in range(int(count.max(initial=0))):  # a row may have several that are known good
+                with_it = np.flatnonzero(count > rank)
+                found = rows.take(with_it, axis=0), self._causes[first[with_it] + rank]
+                self._found.setdefault(algorithm.name, []).append(found)
+                self._found_rows += len(with_it)
+            if self._found_rows > _ROWS_OF_COLLISIONS * MAX_COLLISIONS:
+                raise TooManyCollisions(self._too_many(_numbers(rows, algorithm)))
 
     def finish(self) -> None:
         """Have `among` know what `add_rows` took."""
@@ -253,6 +259,16 @@ class RowSet:
             at = np.minimum(np.searchsorted(self._packed, some), len(self._packed) - 1)
             found[maybe] = np.where(self._packed[at] == some, at, -1)
         return found
+
+
+def _on_many_rows(rows: ByteMatrix, algorithm: Algorithm) -> Mask:
+    """Tell which of some rows, equal digests side by side, have a digest that stands on too many to name an entry."""
+    if not len(rows):
+        return np.zeros(0, dtype=np.bool_)
+    digests = _packed(rows[:, : algorithm.digest_bytes])
+    group = np.cumsum(np.append(True, digests[1:] != digests[:-1])) - 1
+    many: Mask = np.bincount(group)[group] > MAX_ROWS_OF_ENTRY
+    return many
 
 
 def _packed(rows: ByteMatrix) -> npt.NDArray[np.void]:

@@ -62,6 +62,7 @@ class LabelTable:
         self._of_rows = np.zeros(MAX_CLASSES, dtype=np.bool_)
         #: Names of the algorithms of which a digest may belong to an entry with others (loader/entries.py).
         self.entry_algorithms: set[str] = set()
+        self._no_entries: list[tuple[int, int]] = []  # rows with a reference that is none of a single file
 
     @property
     def classes(self) -> Sequence[LabelClass]:
@@ -121,9 +122,17 @@ class LabelTable:
         if of_rows:
             self._of_rows[[number for number in set(numbers) if number < MAX_CLASSES]] = True
 
+    def pass_over_entries(self, first: int) -> None:
+        """Note of all rows with a reference from the `first`-th on that their references name no single entries."""
+        if self._no_entries and self._no_entries[-1][1] == first:
+            first = self._no_entries.pop()[0]
+        self._no_entries.append((first, self._references))
+
     def of_entries(self, numbers: LabelNumbers) -> Withdrawals:
         """Tell of each number whether its digest may have others beside it."""
         flags = numbers >= FIRST_REFERENCE
+        for first, end in self._no_entries:
+            flags &= (numbers < FIRST_REFERENCE + first) | (numbers >= FIRST_REFERENCE + end)
         flags |= self._of_rows.take(numbers, mode="clip") & (numbers < MAX_CLASSES)
         return flags
 

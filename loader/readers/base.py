@@ -39,7 +39,8 @@ class Batch:
 
     `digests` has shape (n, algorithm.digest_bytes). `categories` and `references` are None when no row has
     one, else n long with None where a row has none. `rows` says in which line or record each digest stands, ascending;
-    None where a line has one digest at most. All batches of some rows come before those of later ones.
+    None where a line has one digest at most. `references_name_entries` says that a reference is that of one file; an
+    event has many.
     """
 
     algorithm: Algorithm
@@ -47,6 +48,7 @@ class Batch:
     categories: Sequence[str | None] | None = None
     references: Sequence[str | None] | None = None
     rows: Sequence[int] | None = None
+    references_name_entries: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,8 @@ class CsvPreset:
     """One known table.
 
     `header` are all names of its header in their order, or the first ones where `more_columns` says that others may
-    follow. `columns` maps our names to names of the header, as ReadOptions.columns does.
+    follow. `columns` maps our names to names of the header, as ReadOptions.columns does. `references_name_entries` is
+    Batch's.
     """
 
     name: str
@@ -35,6 +36,7 @@ class CsvPreset:
     columns: Mapping[str, str]
     delimiter: str = ","
     more_columns: bool = False
+    references_name_entries: bool = True
     unit: Unit = "line"
     is_text: bool = True
     table: CsvReader = field(default_factory=CsvReader)
@@ -58,7 +60,8 @@ class CsvPreset:
         if not columns:
             written = {cell.casefold(): cell for cell in _header(source.first_lines(), delimiter)}
             columns = {ours: written.get(theirs.casefold(), theirs) for ours, theirs in self.columns.items()}
-        yield from self.table.read(source, replace(options, columns=columns, delimiter=delimiter), report)
+        for batch in self.table.read(source, replace(options, columns=columns, delimiter=delimiter), report):
+            yield batch if self.references_name_entries else replace(batch, references_name_entries=False)
 
 
 def _header(first_lines: Sequence[bytes], delimiter: str) -> list[str]:
@@ -82,6 +85,7 @@ PRESETS: Final = (
         name="misp",
         header=("md5", "event-uuid"),
         columns={"md5": "md5", "reference": "event-uuid"},
+        references_name_entries=False,
     ),
     CsvPreset(
         name="hashkeeper",

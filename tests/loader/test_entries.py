@@ -22,7 +22,7 @@ from loader.entries import MAX_ROWS_OF_ENTRY, RowSet, TooManyCollisions
 from loader.errors import ListChanged, ListUnreadable
 from loader.readers.base import Batch, ReadOptions, Withdrawn
 from loader.report import FileReport
-from snapshot.algorithms import MD5, SHA1, SHA256, Algorithm
+from snapshot.algorithms import MD5, SHA1, SHA256, SHA512, Algorithm
 from snapshot.labels import Label, Tier
 from snapshot.reader import Snapshot
 from snapshot.store import Store
@@ -218,7 +218,7 @@ def test_an_md5_that_is_known_good_takes_the_sha256_of_its_row_along(
     label = Label("list-a", "default", Tier.ILLEGAL, reference)
     assert [(each.digest, each.labels) for each in guard.named if each.with_it] == [(digest(SHA256, 1).hex(), (label,))]
     assert {facts.list_id: facts.guarded for facts in result.manifest.lists} == {"list-a": 1, "list-b": 0, "cms": 0}
-    assert reader.opened == {"a": 1 + (reference is None), "b": 1, "good": 1}
+    assert reader.opened == {"a": 1 + 2 * (reference is None), "b": 1, "good": 1}  # twice more, without a reference
 
 
 def test_an_entry_is_list_and_reference_in_whichever_file(tmp_path: Path, scripted) -> None:
@@ -265,6 +265,62 @@ def test_a_constant_is_no_entry(rows: int, reference: str | None, tmp_path: Path
     assert result.report.guard.constants == is_constant
     assert result.report.guard.with_it == (0 if is_constant else rows)
     assert result.report.guard.collisions == 1
+
+
+@pytest.mark.parametrize("rows", [MAX_ROWS_OF_ENTRY, MAX_ROWS_OF_ENTRY + 1])
+def test_nor_is_a_constant_digest_under_many_references(rows: int, tmp_path: Path, scripted) -> None:
+    """One MD5 wherever the supplier has none, each row with a reference of its own."""
+    content = [Row((("md5", 10_000), ("sha256", number)), None, f"R{number}") for number in range(rows)]
+    scripted({"a": content, "good": [row("md5:10000")]}, at_once=300)
+    store = Store(tmp_path / "store")
+    result = build(BuildRequest(store.path, lists_of(tmp_path, "a"), by="test", allow_empty=True))
+    is_constant = rows > MAX_ROWS_OF_ENTRY
+    assert len(listed(store)) == (rows if is_constant else 0)
+    assert (result.report.guard.constants, result.report.guard.collisions) == (is_constant, 1)
+
+
+def test_a_row_is_whole_wherever_its_batches_lie(tmp_path: Path) -> None:
+    """Its digests come in the batches of different columns, and those have other rows before and behind it."""
+    first = 16_384 + 1
+    lines = ["md5,sha256,sha512", *(f",{digest(SHA256, number).hex()}," for number in range(first))]
+    lines.append(f"{digest(MD5, 1).hex()},,{digest(SHA512, 1).hex()}")
+    lines += [f",{digest(SHA256, number).hex()}," for number in range(first, first + 20_000)]
+    (tmp_path / "list.csv").write_text("\n".join([*lines, ""]))
+    (tmp_path / "good.txt").write_text(f"{digest(MD5, 1).hex()}\n")
+    lists = [
+        ListInput("list", Tier.ILLEGAL, [str(tmp_path / "list.csv")]),
+        ListInput("good", Tier.UNKNOWN, [str(tmp_path / "good.txt")], known_good=True),
+    ]
+    store = Store(tmp_path / "store")
+    result = build(BuildRequest(store.path, lists, by="test"))
+    assert result.manifest.algorithms.keys() == {"sha256"}
+    assert result.manifest.entries == first + 20_000
+    assert (result.report.guard.collisions, result.report.guard.with_it) == (1, 1)
+
+
+def test_a_row_with_two_known_good_digests_goes_though_one_is_a_constant(tmp_path: Path, scripted) -> None:
+    constant = [Row((("md5", 10_000), ("sha256", number)), None, None) for number in range(MAX_ROWS_OF_ENTRY + 1)]
+    both = row("md5:10000", "md5:1", "sha256:100000")
+    scripted({"a": [*constant, both], "good": [row("md5:10000"), row("md5:1")]}, at_once=300)
+    store = Store(tmp_path / "store")
+    result = build(BuildRequest(store.path, lists_of(tmp_path, "a"), by="test"))
+    assert result.report.guard.constants == 1
+    assert len(listed(store)) == MAX_ROWS_OF_ENTRY + 1
+    assert ("sha256", digest(SHA256, 100_000)) not in listed(store)
+
+
+def test_an_event_of_many_files_is_no_entry(tmp_path: Path) -> None:
+    """MISP's reference is that of an event: one harmless file in it makes nothing of the others."""
+    event = "5f0a7a3e-0000-4000-8000-000000000001"
+    lines = ["md5,event-uuid", *(f"{digest(MD5, number).hex()},{event}" for number in range(50))]
+    (tmp_path / "hashes.csv").write_text("\n".join([*lines, ""]))
+    (tmp_path / "good.txt").write_text(f"{digest(MD5, 7).hex()}\n")
+    lists = [
+        ListInput("misp", Tier.ILLEGAL, [str(tmp_path / "hashes.csv")], format="misp"),
+        ListInput("good", Tier.UNKNOWN, [str(tmp_path / "good.txt")], known_good=True),
+    ]
+    result = build(BuildRequest(tmp_path / "store", lists, by="test"))
+    assert (result.manifest.entries, result.report.guard.collisions, result.report.guard.with_it) == (49, 1, 0)
 
 
 def test_too_many_collisions_are_refused_and_the_list_named(tmp_path: Path, scripted, monkeypatch) -> None:
