@@ -345,7 +345,8 @@ def write_snapshot(
         kept = sum(item.digests for item in facts if item.kind == "known-bad")
         left_out = guard.report.guarded_rows + guard.report.with_it_rows + guard.report.withdrawn_rows
         report.merged = kept - left_out - merger.distinct
-        guarded, withdrawn = guard.report.by_list, guard.report.withdrawn_by_list
+        guarded = guard.report.by_list + guard.report.with_it_by_list
+        withdrawn = guard.report.withdrawn_by_list
         facts = [
             item.model_copy(update={"guarded": guarded[item.list_id], "withdrawn": withdrawn[item.list_id]})
             for item in facts

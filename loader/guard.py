@@ -39,6 +39,8 @@ Mask = npt.NDArray[np.bool_]
 
 #: Collisions that are named, of each class; the others are only counted.
 NAMED_COLLISIONS: Final = 20
+#: Labels of a collision that are named: a placeholder may stand under any number of references.
+NAMED_LABELS: Final = 100
 
 _HASHED: Final = ((MD5, "md5"), (SHA1, "sha1"), (SHA256, "sha256"), (SHA512, "sha512"))
 
@@ -214,6 +216,7 @@ class Guard:
             else:
                 report.by_class.update(classes)
                 report.by_list.update(lists)
+            labels = labels[:NAMED_LABELS]
             if any(self._named[label_class, with_it] < NAMED_COLLISIONS for label_class in classes):
                 self._named.update((label_class, with_it) for label_class in classes)
                 digest = rows[start, : algorithm.digest_bytes].tobytes().hex()

@@ -75,7 +75,8 @@ class ClassFacts(_Part):
 class ListFacts(_Part):
     """What was read for one list: files, lines, digests kept (repeats included), lines refused.
 
-    `guarded`: distinct digests that it lists and that were left out as known good; `withdrawn`: rows it took back.
+    `guarded`: distinct digests that it lists and that were left out as known good, or with one that is; `withdrawn`:
+    rows it took back.
     Of a known-good list nothing is in the snapshot; it is named so that its protection cannot get lost unnoticed.
     """
 

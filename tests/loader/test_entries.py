@@ -217,7 +217,7 @@ def test_an_md5_that_is_known_good_takes_the_sha256_of_its_row_along(
     assert guard.with_it_by_list == {"list-a": 1}
     label = Label("list-a", "default", Tier.ILLEGAL, reference)
     assert [(each.digest, each.labels) for each in guard.named if each.with_it] == [(digest(SHA256, 1).hex(), (label,))]
-    assert {facts.list_id: facts.guarded for facts in result.manifest.lists} == {"list-a": 1, "list-b": 0, "cms": 0}
+    assert {facts.list_id: facts.guarded for facts in result.manifest.lists} == {"list-a": 2, "list-b": 0, "cms": 0}
     assert reader.opened == {"a": 1 + 2 * (reference is None), "b": 1, "good": 1}  # twice more, without a reference
 
 
