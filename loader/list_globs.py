@@ -30,8 +30,7 @@ def expand(pattern: str, base: Path, seen: dict[str, int], line: int) -> tuple[l
 
 
 def _glob(pattern: str, base: Path) -> list[str]:
-    # Path.glob takes no absolute pattern, and hidden files
-    return sorted(set(glob.glob(pattern, root_dir=base, recursive=True)))  # noqa: PTH207
+    return sorted(set(glob.glob(pattern, root_dir=base, recursive=True)))  # noqa: PTH207 - Path's takes no absolute one
 
 
 def _file_name(base: Path, match: str) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final, Literal
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from service.errors import BadSettings
@@ -71,22 +71,13 @@ class ServiceSettings(BaseSettings):
             raise ValueError(f"{path} is not a directory")
         return path.absolute()  # workers may start elsewhere
 
-    @field_validator("trusted_keys")
+    @field_validator("trusted_keys", "seal_key")
     @classmethod
-    def _holds_keys(cls, path: Path | None) -> Path | None:
+    def _holds_keys(cls, path: Path | None, info: ValidationInfo) -> Path | None:
+        keys = TrustedKeys if info.field_name == "trusted_keys" else SealKeys
         if path is not None:
             try:
-                TrustedKeys.load(path)
-            except KeyUnusable as error:
-                raise ValueError(str(error)) from None
-        return path
-
-    @field_validator("seal_key")
-    @classmethod
-    def _holds_a_seal_key(cls, path: Path | None) -> Path | None:
-        if path is not None:
-            try:
-                SealKeys.load(path)
+                keys.load(path)
             except KeyUnusable as error:
                 raise ValueError(str(error)) from None
         return path
